@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Small things around libnbd that every reader of disks needs. */
+#pragma once
+#include <gio/gio.h>
+#include <libnbd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct nbd_handle nbd_handle;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (nbd_handle, nbd_close)
+
+enum vmf_nbd_flags
+{
+    VMF_NBD_NONE = 0,
+    VMF_NBD_EXTENTS = 1 << 0, /* ask for base:allocation where the server has it */
+    VMF_NBD_DEPTH = 1 << 1,   /* ask for qemu:allocation-depth */
+};
+
+/* A connected handle. A helper's socket exists a moment before it listens: refused connections are tried again for ten
+   seconds. WHAT is for the message: "sda". */
+struct nbd_handle *vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags,
+                                    GCancellable *cancellable, GError **error);
+
+/* Sets ERROR to "WHAT: libnbd's own words" and gives false. */
+bool vmf_nbd_fail (const char *what, GError **error);
+
+/* One chunk of a block status answer: `flags` are LIBNBD_STATE_* (base:allocation) or the depth
+ * (qemu:allocation-depth). */
+struct vmf_nbd_status
+{
+    uint64_t length_bytes;
+    uint32_t flags;
+};
+
+/* Asks for at most LENGTH bytes from OFFSET on and appends what the server says to STATUS (struct vmf_nbd_status); the
+   sum may be shorter than LENGTH and is never longer. */
+bool vmf_nbd_block_status (struct nbd_handle *nbd, const char *context, uint64_t offset, uint64_t length,
+                           GArray *status, const char *what, GError **error);

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The mover against nbdkit on both sides; results are compared by qemu-img. */
+#include "base/error.h"
+#include "disk/mover.h"
+#include "disk/nbd.h"
+#include "fixture.h"
+
+#include <unistd.h>
+
+#define SIZE_TEXT "41943552"
+
+enum
+{
+    SIZE = 40 * 1024 * 1024 + 512, /* odd: the last cluster is not whole */
+};
+
+struct setting
+{
+    char *folder, *source, *target, *source_socket, *target_socket, *source_uri, *target_uri;
+    struct vmf_mover_progress progress;
+};
+
+static void
+set_up (struct setting *s)
+{
+    s->folder = fixture_folder ();
+    s->source = g_build_filename (s->folder, "source.raw", NULL);
+    s->target = g_build_filename (s->folder, "target.raw", NULL);
+    s->source_socket = g_build_filename (s->folder, "s", NULL);
+    s->target_socket = g_build_filename (s->folder, "t", NULL);
+    s->source_uri = g_strconcat ("nbd+unix:///?socket=", s->source_socket, NULL);
+    s->target_uri = g_strconcat ("nbd+unix:///?socket=", s->target_socket, NULL);
+    s->progress = (struct vmf_mover_progress){ 0 };
+    fixture_image (s->source, SIZE);
+    g_autofree char *done = fixture_run ("truncate", "-s", SIZE_TEXT, s->target, NULL);
+}
+
+static void
+tear_down (struct setting *s)
+{
+    char *owned[] = { s->source, s->target, s->source_socket, s->target_socket, s->source_uri, s->target_uri };
+    for (size_t i = 0; i < G_N_ELEMENTS (owned); i++)
+        g_free (owned[i]);
+    fixture_remove (s->folder);
+}
+
+static bool
+move (struct setting *s, const struct vmf_extents *needed, GCancellable *cancellable, GError **error)
+{
+    struct vmf_mover_options options = { .name = "sda",
+                                         .source_uri = s->source_uri,
+                                         .target_uri = s->target_uri,
+                                         .size_bytes = SIZE,
+                                         .needed = needed,
+                                         .cancellable = cancellable,
+                                         .progress = &s->progress };
+    return vmf_mover_run (&options, error);
+}
+
+/* A5: holes do not travel, the rest arrives; every byte is accounted for. */
+static void
+whole_disk (const char *filter, bool holes_known)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s);
+    g_autoptr (vmf_child) source = fixture_nbdkit (s.source_socket, "-r", filter, "file", s.source, NULL);
+    g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "file", s.target, NULL);
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    move (&s, all, NULL, &error);
+    g_assert_no_error (error);
+    g_autofree char *output = fixture_run ("qemu-img", "compare", "-f", "raw", "-F", "raw", s.source, s.target, NULL);
+    g_assert_cmpuint (s.progress.needed, ==, SIZE);
+    g_assert_cmpuint (s.progress.done, ==, SIZE);
+    g_assert_cmpuint (s.progress.read + s.progress.hole, ==, SIZE);
+    g_assert_cmpuint (s.progress.read, ==, s.progress.written + s.progress.zero);
+    g_assert_cmpuint (s.progress.written, ==, 20 * 1024 * 1024 + 512);
+    g_assert_cmpuint (s.progress.hole, ==, holes_known ? 20 * 1024 * 1024 : 0);
+    tear_down (&s);
+}
+
+static void
+test_whole_disk (void)
+{
+    whole_disk ("--filter=nofilter", true);
+}
+
+static void
+test_no_extents (void)
+{
+    whole_disk ("--filter=noextents", false);
+}
+
+static void
+test_no_multi_conn (void)
+{
+    whole_disk ("--filter=multi-conn", true); /* its default is to emulate; both ways must work */
+}
+
+/* What is not needed is not read: the source errors there. */
+static void
+test_only_needed (void)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s);
+    g_autoptr (vmf_child) source =
+        fixture_nbdkit (s.source_socket, "-r", "--filter=stats", "file", s.source, "statsfile=/dev/null", NULL);
+    g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "file", s.target, NULL);
+    g_autoptr (vmf_extents) some = vmf_extents_new ();
+    vmf_extents_add (some, 3 * 1024 * 1024 + 5, 10);
+    vmf_extents_add (some, SIZE - 1, 1);
+    move (&s, some, NULL, &error);
+    g_assert_no_error (error);
+    g_assert_cmpuint (s.progress.read, ==, 65536 + 512);
+    tear_down (&s);
+}
+
+static void
+test_source_error (void)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s);
+    g_autoptr (vmf_child) source = fixture_nbdkit (s.source_socket, "-r", "--filter=error", "file", s.source,
+                                                   "error-pread=EIO", "error-pread-rate=100%", NULL);
+    g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "file", s.target, NULL);
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    g_assert_false (move (&s, all, NULL, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_FAILED);
+    g_assert_nonnull (strstr (error->message, "copying sda: reading from the source failed"));
+    g_clear_error (&error);
+    tear_down (&s);
+}
+
+/* A full target is its own error code: the user can make room (PITFALLS 40). */
+static void
+test_target_full (void)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s);
+    g_autoptr (vmf_child) source = fixture_nbdkit (s.source_socket, "-r", "file", s.source, NULL);
+    g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "full", "size=" SIZE_TEXT, NULL);
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    g_assert_false (move (&s, all, NULL, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_NO_SPACE);
+    g_clear_error (&error);
+    tear_down (&s);
+}
+
+static void *
+cancel_when_reading (void *data)
+{
+    void **both = data;
+    struct setting *s = both[0];
+    while (__atomic_load_n (&s->progress.written, __ATOMIC_RELAXED) == 0)
+        g_usleep (1000);
+    g_cancellable_cancel (both[1]);
+    return NULL;
+}
+
+/* A source that answers for ever slowly can be left at any time (PITFALLS 35). */
+static void
+test_cancel (void)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s);
+    g_autoptr (vmf_child) source =
+        fixture_nbdkit (s.source_socket, "-r", "--filter=rate", "file", s.source, "rate=4M", NULL);
+    g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "file", s.target, NULL);
+    g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    void *both[] = { &s, cancellable };
+    GThread *thread = g_thread_new ("cancel", cancel_when_reading, both);
+    g_assert_false (move (&s, all, cancellable, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_CANCELLED);
+    g_thread_join (thread);
+    g_clear_error (&error);
+    tear_down (&s);
+}
+
+static void
+test_source_shrank (void)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s);
+    g_assert_cmpint (truncate (s.source, SIZE - 512), ==, 0);
+    g_autoptr (vmf_child) source = fixture_nbdkit (s.source_socket, "-r", "file", s.source, NULL);
+    g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "file", s.target, NULL);
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    g_assert_false (move (&s, all, NULL, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_CORRUPT);
+    g_clear_error (&error);
+    tear_down (&s);
+}
+
+int
+main (int argc, char **argv)
+{
+    g_test_init (&argc, &argv, NULL);
+    g_test_add_func ("/disk/mover/A5-whole-disk", test_whole_disk);
+    g_test_add_func ("/disk/mover/source-without-extents", test_no_extents);
+    g_test_add_func ("/disk/mover/source-with-multi-conn-filter", test_no_multi_conn);
+    g_test_add_func ("/disk/mover/only-what-is-needed", test_only_needed);
+    g_test_add_func ("/disk/mover/source-error", test_source_error);
+    g_test_add_func ("/disk/mover/target-full", test_target_full);
+    g_test_add_func ("/disk/mover/cancel", test_cancel);
+    g_test_add_func ("/disk/mover/source-became-smaller", test_source_shrank);
+    return g_test_run ();
+}
