@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -35,6 +36,7 @@ struct vmf_child
     pid_t pid;
     int pid_fd;
     int error_fd, output_fd; /* our ends of the pipes; the draining thread reads them */
+    int over_fd;             /* an eventfd: the child is dead, read what is left and end */
     GThread *drain;
     vmf_child_line_fn on_line;
     void *on_line_data;
@@ -91,16 +93,23 @@ drain_once (int *fd, GString *buffer)
     return n > 0;
 }
 
+/* A process that left the child's group (setsid) may hold the pipes open for ever, so their end is not waited for once
+   the child is dead: what lies in them then was all. */
 static void *
 drain (void *data)
 {
     struct vmf_child *child = data;
     g_autoptr (GString) lines = g_string_new (NULL);
+    unsigned after = 0; /* reads after its death */
     while (child->error_fd >= 0 || child->output_fd >= 0)
     {
-        struct pollfd fds[2] = { { child->error_fd, POLLIN, 0 }, { child->output_fd, POLLIN, 0 } };
-        if (poll (fds, 2, -1) < 0)
+        struct pollfd fds[3] = { { child->error_fd, POLLIN, 0 },
+                                 { child->output_fd, POLLIN, 0 },
+                                 { child->over_fd, POLLIN, 0 } };
+        if (poll (fds, 3, -1) < 0)
             continue;
+        if (fds[2].revents && ((!fds[0].revents && !fds[1].revents) || ++after > TAIL_BYTES / 1024))
+            break;
         if (fds[0].revents)
         {
             drain_once (&child->error_fd, lines);
@@ -114,6 +123,7 @@ drain (void *data)
             g_string_truncate (child->output, 0);
         }
     }
+    split_lines (child, lines, true);
     return NULL;
 }
 
@@ -190,6 +200,7 @@ child_new (const struct vmf_child_options *options)
     struct vmf_child *child = g_new0 (struct vmf_child, 1);
     child->name = g_strdup (options->name ? options->name : options->argv[0]);
     child->pid_fd = child->error_fd = child->output_fd = -1;
+    child->over_fd = eventfd (0, EFD_CLOEXEC);
     child->on_line = options->on_line;
     child->on_line_data = options->on_line_data;
     child->tail = g_string_new (NULL);
@@ -268,7 +279,10 @@ reap (struct vmf_child *child)
         ;
     child->reaped = true;
     if (child->drain)
+    {
+        eventfd_write (child->over_fd, 1);
         g_thread_join (g_steal_pointer (&child->drain));
+    }
 }
 
 void
@@ -277,7 +291,7 @@ vmf_child_free (struct vmf_child *child)
     if (!child)
         return;
     reap (child);
-    int fds[] = { child->pid_fd, child->error_fd, child->output_fd };
+    int fds[] = { child->pid_fd, child->error_fd, child->output_fd, child->over_fd };
     for (size_t i = 0; i < G_N_ELEMENTS (fds); i++)
         if (fds[i] >= 0)
             close (fds[i]);

@@ -12,6 +12,7 @@
 
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum
 {
@@ -218,6 +219,21 @@ command (struct vmf_chain *chain, const char *name, json_t *arguments, GError **
     return answer != NULL;
 }
 
+static void
+add_if_here (uint64_t offset, const struct vmf_nbd_status *status, void *data)
+{
+    if (status->flags == 1)
+        *(uint64_t *)data += status->length_bytes;
+}
+
+bool
+vmf_chain_present_bytes (struct vmf_chain *chain, uint64_t *present_bytes, GError **error)
+{
+    *present_bytes = 0;
+    return vmf_nbd_walk (chain->target_uri, chain->name, VMF_NBD_DEPTH, "qemu:allocation-depth", add_if_here,
+                         present_bytes, NULL, error);
+}
+
 bool
 vmf_chain_release_source (struct vmf_chain *chain, const struct vmf_chain_options *options, GError **error)
 {
@@ -234,9 +250,11 @@ vmf_chain_release_source (struct vmf_chain *chain, const struct vmf_chain_option
 }
 
 bool
-vmf_chain_commit_start (struct vmf_chain *chain, GError **error)
+vmf_chain_commit_start (struct vmf_chain *chain, uint64_t *overlay_bytes, GError **error)
 {
+    struct stat info;
     vmf_child_stop (chain->port, 10 * 1000);
+    *overlay_bytes = stat (chain->overlay, &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
     bool good =
         command (chain, "block-export-del", json_pack ("{s:s, s:s}", "id", "overlay", "mode", "hard"), error)
         && command (chain, "block-commit",
@@ -299,7 +317,7 @@ bool
 vmf_chain_close (struct vmf_chain *chain, GCancellable *cancellable, GError **error)
 {
     g_autoptr (vmf_extents) zeroes =
-        chain->map ? vmf_zero_ranges (chain->target_uri, chain->name, chain->size_bytes, cancellable, error) : NULL;
+        chain->map ? vmf_zero_ranges (chain->target_uri, chain->name, cancellable, error) : NULL;
     if ((chain->map && !zeroes) || !command (chain, "quit", NULL, error)
         || !vmf_child_wait (chain->daemon, END_GRACE_MS, NULL, error))
     {

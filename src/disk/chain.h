@@ -36,6 +36,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_chain, vmf_chain_free)
 /* The target's export for the mover: with qemu:allocation-depth, depth 1 is here, anything else is not. Borrowed. */
 const char *vmf_chain_get_target_uri (const struct vmf_chain *chain);
 
+/* How many bytes of the target are here now, in whole clusters: what the mover wrote and what copy-on-read brought. */
+bool vmf_chain_present_bytes (struct vmf_chain *chain, uint64_t *present_bytes, GError **error);
+
 /* Drops the source from beneath; OPTIONS are those of the start. Whoever reads on sees zeroes where nothing is. */
 bool vmf_chain_release_source (struct vmf_chain *chain, const struct vmf_chain_options *options, GError **error);
 

@@ -11,6 +11,7 @@ enum
 {
     CONNECT_TRIES = 500,
     CONNECT_PAUSE_US = 20 * 1000,
+    WALK_WINDOW_BYTES = 1 << 30,
 };
 
 bool
@@ -84,5 +85,38 @@ vmf_nbd_block_status (struct nbd_handle *nbd, const char *context, uint64_t offs
                      what);
         return false;
     }
+    return true;
+}
+
+static bool
+walk (struct nbd_handle *nbd, const char *what, const char *context, vmf_nbd_status_fn each, void *data,
+      GCancellable *cancellable, GError **error)
+{
+    uint64_t size = (uint64_t)nbd_get_size (nbd), offset = 0;
+    while (offset < size)
+    {
+        g_autoptr (GArray) status = g_array_new (FALSE, FALSE, sizeof (struct vmf_nbd_status));
+        uint64_t window = MIN (size - offset, (uint64_t)WALK_WINDOW_BYTES);
+        if (vmf_error_if_cancelled (cancellable, error)
+            || !vmf_nbd_block_status (nbd, context, offset, window, status, what, error))
+            return false;
+        for (guint i = 0; i < status->len; i++)
+        {
+            const struct vmf_nbd_status *one = &g_array_index (status, struct vmf_nbd_status, i);
+            each (offset, one, data);
+            offset += one->length_bytes;
+        }
+    }
+    return true;
+}
+
+bool
+vmf_nbd_walk (const char *uri, const char *what, enum vmf_nbd_flags flags, const char *context, vmf_nbd_status_fn each,
+              void *data, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (nbd_handle) nbd = vmf_nbd_connect (uri, what, flags, cancellable, error);
+    if (!nbd || !walk (nbd, what, context, each, data, cancellable, error))
+        return false;
+    nbd_shutdown (nbd, 0);
     return true;
 }

@@ -36,3 +36,9 @@ struct vmf_nbd_status
    sum may be shorter than LENGTH and is never longer. */
 bool vmf_nbd_block_status (struct nbd_handle *nbd, const char *context, uint64_t offset, uint64_t length,
                            GArray *status, const char *what, GError **error);
+
+/* Walks a whole export in windows and calls EACH for every chunk of CONTEXT's answer, offsets rising. FLAGS must ask
+   for that context. */
+typedef void (*vmf_nbd_status_fn) (uint64_t offset, const struct vmf_nbd_status *status, void *data);
+bool vmf_nbd_walk (const char *uri, const char *what, enum vmf_nbd_flags flags, const char *context,
+                   vmf_nbd_status_fn each, void *data, GCancellable *cancellable, GError **error);

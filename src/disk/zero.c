@@ -13,7 +13,6 @@
 
 enum
 {
-    WINDOW_BYTES = 1 << 30,
     WRITE_BYTES = 1 << 20,
 };
 
@@ -29,37 +28,20 @@ vmf_zero_is (const void *data, size_t length)
     return length <= 16 || memcmp (bytes, bytes + 16, length - 16) == 0;
 }
 
-static bool
-add_zero_ranges (struct nbd_handle *nbd, struct vmf_extents *ranges, const char *what, uint64_t size_bytes,
-                 GCancellable *cancellable, GError **error)
+static void
+add_if_zero (uint64_t offset, const struct vmf_nbd_status *status, void *data)
 {
-    uint64_t offset = 0;
-    while (offset < size_bytes)
-    {
-        g_autoptr (GArray) status = g_array_new (FALSE, FALSE, sizeof (struct vmf_nbd_status));
-        uint64_t window = MIN (size_bytes - offset, (uint64_t)WINDOW_BYTES);
-        if (vmf_error_if_cancelled (cancellable, error)
-            || !vmf_nbd_block_status (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION, offset, window, status, what, error))
-            return false;
-        for (guint i = 0; i < status->len; i++)
-        {
-            const struct vmf_nbd_status *one = &g_array_index (status, struct vmf_nbd_status, i);
-            if (one->flags & LIBNBD_STATE_ZERO)
-                vmf_extents_add (ranges, offset, one->length_bytes);
-            offset += one->length_bytes;
-        }
-    }
-    return true;
+    if (status->flags & LIBNBD_STATE_ZERO)
+        vmf_extents_add (data, offset, status->length_bytes);
 }
 
 struct vmf_extents *
-vmf_zero_ranges (const char *uri, const char *what, uint64_t size_bytes, GCancellable *cancellable, GError **error)
+vmf_zero_ranges (const char *uri, const char *what, GCancellable *cancellable, GError **error)
 {
     g_autoptr (vmf_extents) ranges = vmf_extents_new ();
-    g_autoptr (nbd_handle) nbd = vmf_nbd_connect (uri, what, VMF_NBD_EXTENTS, cancellable, error);
-    if (!nbd || !add_zero_ranges (nbd, ranges, what, size_bytes, cancellable, error))
+    if (!vmf_nbd_walk (uri, what, VMF_NBD_EXTENTS, LIBNBD_CONTEXT_BASE_ALLOCATION, add_if_zero, ranges, cancellable,
+                       error))
         return NULL;
-    nbd_shutdown (nbd, 0);
     return g_steal_pointer (&ranges);
 }
 

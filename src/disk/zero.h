@@ -8,8 +8,7 @@
 bool vmf_zero_is (const void *data, size_t length);
 
 /* The ranges of an export that read as zeroes by its own account (base:allocation). NULL on error. */
-struct vmf_extents *vmf_zero_ranges (const char *uri, const char *what, uint64_t size_bytes, GCancellable *cancellable,
-                                     GError **error);
+struct vmf_extents *vmf_zero_ranges (const char *uri, const char *what, GCancellable *cancellable, GError **error);
 
 /* Makes RANGES of the file or block device at PATH zero, punching holes where the file system can. */
 bool vmf_zero_punch (const char *path, const struct vmf_extents *ranges, GError **error);

@@ -91,8 +91,8 @@ commit (struct vmf_chain *chain)
 {
     GError *error = NULL;
     bool done = false;
-    uint64_t written, total;
-    vmf_chain_commit_start (chain, &error);
+    uint64_t overlay, written, total;
+    vmf_chain_commit_start (chain, &overlay, &error);
     g_assert_no_error (error);
     while (!done)
     {

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of settings and its two layers over the defaults.
+ *
+ * Not a GKeyFile: keys carry their dots ("convert.timeout_s") so that file, --set and error messages spell them alike,
+ * and an error has to name the line, which GKeyFile forgets.
+ */
+#include "base/settings.h"
+#include "base/error.h"
+#include "base/text.h"
+
+#include <string.h>
+
+static const char default_path[] = "/etc/vmferry/vmferry.conf";
+
+static const struct vmf_setting table[] = {
+    { "work.dir", "", VMF_SETTING_PATH, 0, 0,
+      "Where each import has its own directory while it runs: overlays (some tens of MB, more if the conversion writes "
+      "much) and maps. --work names another for one import. Blank: /var/lib/vmferry/work for root, vmferry/work below "
+      "the user's state directory for others." },
+    { "log.dir", "", VMF_SETTING_PATH, 0, 0,
+      "Where the log of each import goes. Blank: /var/log/vmferry for root, vmferry/log below the user's state "
+      "directory for others." },
+    { "import.direct", "true", VMF_SETTING_BOOL, 0, 0,
+      "Convert directly to the destination: each block is written once, where it stays. When false, the import is made "
+      "in staging.dir and the result is then moved; for destinations that need finished files." },
+    { "staging.dir", "", VMF_SETTING_PATH, 0, 0,
+      "Where disks are made when import.direct is false. It needs room for the whole VM. Blank: work.dir." },
+    { "copy.parallel_disks", "2", VMF_SETTING_UINT64, 1, 64, "How many disks of one VM are copied at the same time." },
+    { "copy.connections", "4", VMF_SETTING_UINT64, 1, 16,
+      "How many NBD connections are opened to each disk, where its server takes several." },
+    { "convert.timeout_s", "10800", VMF_SETTING_UINT64, 60, 31536000,
+      "Seconds after which a conversion that has not ended is stopped and the import fails. The default is three "
+      "hours." },
+    { "convert.allowed_options", "", VMF_SETTING_LIST, 0, 0,
+      "virt-v2v options that users may add to an import, such as: --key --mac. Anything else is refused. Blank: "
+      "none." },
+    { "virtio_win", "", VMF_SETTING_PATH, 0, 0,
+      "The virtio-win ISO or directory with drivers for Windows guests. Blank: where virt-v2v looks by itself, "
+      "/usr/share/virtio-win." },
+    { "libguestfs.backend", "", VMF_SETTING_STRING, 0, 0,
+      "How libguestfs starts its appliance: direct or libvirt. Blank: LIBGUESTFS_BACKEND of the environment, otherwise "
+      "direct." },
+    { "libguestfs.backend_settings", "", VMF_SETTING_STRING, 0, 0,
+      "For instance force_tcg or force_kvm. Blank: LIBGUESTFS_BACKEND_SETTINGS of the environment, otherwise what was "
+      "found by running a small guest with KVM." },
+    { "domain.machine", "", VMF_SETTING_STRING, 0, 0,
+      "The machine type of imported VMs, as libvirt spells it: q35, pc, pc-q35-7.2. Blank: what fits the guest." },
+    { NULL, NULL, VMF_SETTING_STRING, 0, 0, NULL },
+};
+
+struct vmf_settings
+{
+    GHashTable *file; /* key (of the table) -> char* value */
+    GHashTable *set;
+};
+
+const struct vmf_setting *
+vmf_settings_table (void)
+{
+    return table;
+}
+
+struct vmf_settings *
+vmf_settings_new (void)
+{
+    struct vmf_settings *settings = g_new0 (struct vmf_settings, 1);
+    settings->file = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);
+    settings->set = g_hash_table_new_full (g_str_hash, g_str_equal, NULL, g_free);
+    return settings;
+}
+
+void
+vmf_settings_free (struct vmf_settings *settings)
+{
+    if (!settings)
+        return;
+    g_hash_table_unref (settings->file);
+    g_hash_table_unref (settings->set);
+    g_free (settings);
+}
+
+/* Levenshtein's distance, for "did you mean". Keys are short. */
+static size_t
+distance (const char *a, const char *b)
+{
+    size_t columns = strlen (b) + 1;
+    g_autofree size_t *row = g_new (size_t, columns);
+    for (size_t j = 0; j < columns; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i]; i++)
+    {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 1; j < columns; j++)
+        {
+            size_t above = row[j];
+            row[j] = MIN (MIN (above, row[j - 1]) + 1, diagonal + (a[i] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[columns - 1];
+}
+
+static const char *
+nearest_key (const char *key)
+{
+    const char *best = NULL;
+    size_t best_distance = G_MAXSIZE;
+    for (size_t i = 0; table[i].key; i++)
+    {
+        size_t here = distance (key, table[i].key);
+        if (here < best_distance)
+            best = table[i].key, best_distance = here;
+    }
+    return best;
+}
+
+static const struct vmf_setting *
+find (const char *key)
+{
+    for (size_t i = 0; table[i].key; i++)
+        if (g_str_equal (table[i].key, key))
+            return &table[i];
+    return NULL;
+}
+
+static bool
+to_bool (const char *text, bool *value)
+{
+    static const char *const yes[] = { "true", "yes", "on", "1", NULL }, *const no[] = { "false", "no", "off", "0",
+                                                                                         NULL };
+    *value = g_strv_contains (yes, text);
+    return *value || g_strv_contains (no, text);
+}
+
+static bool
+check (const struct vmf_setting *setting, const char *value, GError **error)
+{
+    uint64_t number;
+    bool truth;
+    if (*value == '\0')
+        return true;
+    if (setting->type == VMF_SETTING_UINT64
+        && !vmf_text_to_uint64 (value, setting->key, setting->min, setting->max, &number, error))
+        return false;
+    if (setting->type == VMF_SETTING_BOOL && !to_bool (value, &truth))
+        return g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is '%s'; it must be true or false", setting->key,
+                            value),
+               false;
+    if (setting->type == VMF_SETTING_PATH && !g_path_is_absolute (value))
+        return g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is '%s'; it must be an absolute path", setting->key,
+                            value),
+               false;
+    return true;
+}
+
+/* KEY = VALUE into LAYER; PAIR is changed. */
+static bool
+take (GHashTable *layer, char *pair, GError **error)
+{
+    char *equals = strchr (pair, '=');
+    if (!equals)
+    {
+        g_autofree char *shown = vmf_text_printable (pair, 80);
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "'%s' is not of the form key=value", shown);
+        return false;
+    }
+    *equals = '\0';
+    const char *key = g_strstrip (pair), *value = g_strstrip (equals + 1);
+    const struct vmf_setting *setting = find (key);
+    if (!setting)
+    {
+        g_autofree char *shown = vmf_text_printable (key, 80);
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "there is no setting '%s'; the nearest is '%s'", shown,
+                     nearest_key (shown));
+        return false;
+    }
+    if (!check (setting, value, error))
+        return false;
+    if (*value)
+        g_hash_table_replace (layer, (char *)setting->key, g_strdup (value));
+    else
+        g_hash_table_remove (layer, setting->key);
+    return true;
+}
+
+bool
+vmf_settings_load (struct vmf_settings *settings, const char *path, GError **error)
+{
+    g_autofree char *text = NULL;
+    g_autoptr (GError) problem = NULL;
+    const char *from = path ? path : default_path;
+    if (!g_file_get_contents (from, &text, NULL, &problem))
+    {
+        if (!path && g_error_matches (problem, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+            return true;
+        g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "cannot read the configuration: %s", problem->message);
+        return false;
+    }
+    g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
+    for (unsigned i = 0; lines[i]; i++)
+    {
+        char *line = g_strstrip (lines[i]);
+        if (*line == '\0' || *line == '#')
+            continue;
+        if (!take (settings->file, line, error))
+            return g_prefix_error (error, "%s, line %u: ", from, i + 1), false;
+    }
+    return true;
+}
+
+bool
+vmf_settings_set (struct vmf_settings *settings, const char *pair, GError **error)
+{
+    g_autofree char *copy = g_strdup (pair);
+    if (take (settings->set, copy, error))
+        return true;
+    g_prefix_error (error, "--set: ");
+    return false;
+}
+
+static const char *
+get (const struct vmf_settings *settings, const char *key)
+{
+    const struct vmf_setting *setting = find (key);
+    g_assert (setting);
+    const char *value = g_hash_table_lookup (settings->set, key);
+    value = value ? value : g_hash_table_lookup (settings->file, key);
+    return value ? value : setting->fallback;
+}
+
+const char *
+vmf_settings_get_string (const struct vmf_settings *settings, const char *key)
+{
+    return get (settings, key);
+}
+
+uint64_t
+vmf_settings_get_uint64 (const struct vmf_settings *settings, const char *key)
+{
+    uint64_t value = 0;
+    const struct vmf_setting *setting = find (key);
+    g_assert (setting && setting->type == VMF_SETTING_UINT64);
+    /* Checked when it came in. */
+    vmf_text_to_uint64 (get (settings, key), key, setting->min, setting->max, &value, NULL);
+    return value;
+}
+
+bool
+vmf_settings_get_bool (const struct vmf_settings *settings, const char *key)
+{
+    bool value = false;
+    to_bool (get (settings, key), &value);
+    return value;
+}
+
+GStrv
+vmf_settings_get_list (const struct vmf_settings *settings, const char *key)
+{
+    g_auto (GStrv) words = g_strsplit_set (get (settings, key), " ,\t", -1);
+    g_autoptr (GStrvBuilder) list = g_strv_builder_new ();
+    for (size_t i = 0; words[i]; i++)
+        if (*words[i])
+            g_strv_builder_add (list, words[i]);
+    return g_strv_builder_end (list);
+}
+
+/* DOC as comment lines of at most 100 characters. */
+static void
+add_comment (GString *text, const char *doc)
+{
+    g_auto (GStrv) words = g_strsplit (doc, " ", -1);
+    size_t column = 0;
+    for (size_t i = 0; words[i]; i++)
+    {
+        size_t length = strlen (words[i]);
+        bool fresh = column == 0 || column + 1 + length > 100;
+        g_string_append_printf (text, "%s%s %s", fresh && column ? "\n" : "", fresh ? "#" : "", words[i]);
+        column = (fresh ? 1 : column) + 1 + length;
+    }
+    g_string_append_c (text, '\n');
+}
+
+char *
+vmf_settings_example (void)
+{
+    GString *text =
+        g_string_new ("# The settings of vmferry on this host. A line that is commented out shows the default.\n"
+                      "# For one import, '--set KEY=VALUE' overrides what stands here.\n");
+    for (size_t i = 0; table[i].key; i++)
+    {
+        g_string_append_c (text, '\n');
+        add_comment (text, table[i].doc);
+        g_string_append_printf (text, "#%s =%s%s\n", table[i].key, *table[i].fallback ? " " : "", table[i].fallback);
+    }
+    return g_string_free (text, FALSE);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* `vmferry import`: the options, one import, and what is printed at its end. */
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "import/import.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The options as GOption fills them. */
+static struct
+{
+    char *vm, *format, *target, *pool, *name, *uuid, *memory, *cpu_model, *machine, *os_name, *firmware, *disk_format;
+    char *root, *work_dir, *progress;
+    char **networks, **macs, **disks, **v2v_options;
+    gint64 vcpus;
+    gboolean preallocate, convert, no_convert, keep_work, replace, dry_run, json;
+} given;
+
+static const GOptionEntry entries[] = {
+    { "to", 0, 0, G_OPTION_ARG_FILENAME, &given.target, "Directory or libvirt URI (qemu:///system)", "TARGET" },
+    { "pool", 0, 0, G_OPTION_ARG_STRING, &given.pool, "Storage pool for the disks (default: default)", "NAME" },
+    { "vm", 0, 0, G_OPTION_ARG_STRING, &given.vm, "Which VM, where the source has several", "NAME" },
+    { "format", 0, 0, G_OPTION_ARG_STRING, &given.format, "Format of a bare image; by its extension otherwise",
+      "FORMAT" },
+    { "name", 0, 0, G_OPTION_ARG_STRING, &given.name, "Name of the new VM", "NAME" },
+    { "uuid", 0, 0, G_OPTION_ARG_STRING, &given.uuid, "UUID of the new VM, or 'new'", "UUID" },
+    { "memory", 0, 0, G_OPTION_ARG_STRING, &given.memory, "Memory, such as 4G", "SIZE" },
+    { "cpus", 0, 0, G_OPTION_ARG_INT64, &given.vcpus, "Number of virtual CPUs", "N" },
+    { "cpu-model", 0, 0, G_OPTION_ARG_STRING, &given.cpu_model, "host-model, host-passthrough or a model's name",
+      "MODEL" },
+    { "machine", 0, 0, G_OPTION_ARG_STRING, &given.machine, "Machine type, such as q35 or pc", "TYPE" },
+    { "firmware", 0, 0, G_OPTION_ARG_STRING, &given.firmware, "bios or uefi; for sources that do not say", "KIND" },
+    { "os", 0, 0, G_OPTION_ARG_STRING, &given.os_name, "The guest's operating system, where it is not found", "NAME" },
+    { "network", 0, 0, G_OPTION_ARG_STRING_ARRAY, &given.networks,
+      "Network of the target for NICs on SOURCE (or NIC number N); 'none' leaves out", "[SOURCE=]TARGET" },
+    { "mac", 0, 0, G_OPTION_ARG_STRING_ARRAY, &given.macs, "MAC of NIC N, or 'new'", "N=MAC" },
+    { "disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &given.disks,
+      "One disk: skip, pool=, format=, allocation=, alias=, with commas between", "DISK:WHAT" },
+    { "disk-format", 0, 0, G_OPTION_ARG_STRING, &given.disk_format, "qcow2 (default) or raw", "FORMAT" },
+    { "preallocate", 0, 0, G_OPTION_ARG_NONE, &given.preallocate, "Allocate the disks fully in advance", NULL },
+    { "convert", 0, 0, G_OPTION_ARG_NONE, &given.convert, "Convert the guest even where it seems not needed", NULL },
+    { "no-convert", 0, 0, G_OPTION_ARG_NONE, &given.no_convert, "Copy only", NULL },
+    { "root", 0, 0, G_OPTION_ARG_STRING, &given.root, "Root file system of a guest that has several", "DEVICE" },
+    { "v2v-option", 0, 0, G_OPTION_ARG_STRING_ARRAY, &given.v2v_options,
+      "An option for virt-v2v that convert.allowed_options lists", "OPTION" },
+    { "replace", 0, 0, G_OPTION_ARG_NONE, &given.replace, "Replace what has the same names, at the end", NULL },
+    { "dry-run", 0, 0, G_OPTION_ARG_NONE, &given.dry_run, "Print the plan and the findings; touch nothing", NULL },
+    { "work", 0, 0, G_OPTION_ARG_FILENAME, &given.work_dir, "Work directory of this import", "DIR" },
+    { "keep-work", 0, 0, G_OPTION_ARG_NONE, &given.keep_work, "Keep the work directory", NULL },
+    { "progress", 0, 0, G_OPTION_ARG_STRING, &given.progress, "auto, none, lines, terminal or json", "STYLE" },
+    { "json", 0, 0, G_OPTION_ARG_NONE, &given.json, "Print the summary as one JSON object", NULL },
+    { NULL }
+};
+
+static bool
+usage (GError **error, const char *message)
+{
+    g_set_error_literal (error, VMF_ERROR, VMF_ERROR_USAGE, message);
+    return false;
+}
+
+static bool
+one_of (const char *option, const char *value, const char *const *words, unsigned *index, GError **error)
+{
+    *index = 0;
+    for (unsigned i = 0; value && words[i]; i++)
+        if (strcmp (value, words[i]) == 0)
+        {
+            *index = i;
+            return true;
+        }
+    if (!value)
+        return true;
+    g_autofree char *all = g_strjoinv (", ", (char **)words);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s '%s' is none of %s", option, value, all);
+    return false;
+}
+
+/* Checks what needs no source, and fills OPTIONS. */
+static bool
+read_options (struct vmf_import_options *options, const char *source, enum vmf_progress_style *style, GError **error)
+{
+    static const char *const styles[] = { "auto", "none", "lines", "terminal", "json", NULL };
+    static const char *const formats[] = { "qcow2", "raw", NULL };
+    unsigned style_index, format_index;
+    if (!given.target)
+        return usage (error, "--to says where the VM goes: a directory, or a libvirt URI such as qemu:///system");
+    if (given.convert && given.no_convert)
+        return usage (error, "--convert and --no-convert exclude each other");
+    if (given.vcpus < 0 || given.vcpus > 4096)
+        return usage (error, "--cpus is a number from 1 to 4096");
+    if (!one_of ("--progress", given.progress, styles, &style_index, error)
+        || !one_of ("--disk-format", given.disk_format, formats, &format_index, error)
+        || (given.memory && !vmf_text_to_size (given.memory, "--memory", &options->memory_bytes, error)))
+        return false;
+    *style = style_index;
+    options->source = source;
+    options->vm = given.vm;
+    options->format = given.format;
+    options->target = given.target;
+    options->pool = given.pool;
+    options->name = given.name;
+    options->uuid = given.uuid;
+    options->vcpus = (uint64_t)given.vcpus;
+    options->cpu_model = given.cpu_model;
+    options->machine_type = given.machine;
+    options->os_name = given.os_name;
+    options->firmware = given.firmware;
+    options->networks = (const char *const *)given.networks;
+    options->macs = (const char *const *)given.macs;
+    options->disks = (const char *const *)given.disks;
+    options->disk_format = formats[format_index];
+    options->preallocate = given.preallocate;
+    options->convert = given.convert      ? VMF_IMPORT_CONVERT_YES
+                       : given.no_convert ? VMF_IMPORT_CONVERT_NO
+                                          : VMF_IMPORT_CONVERT_AUTO;
+    options->root = given.root;
+    options->v2v_options = (const char *const *)given.v2v_options;
+    options->work_dir = given.work_dir;
+    options->keep_work = given.keep_work;
+    options->replace = given.replace;
+    options->dry_run = given.dry_run;
+    return true;
+}
+
+/* After a run: the summary or plan on standard output, or why it failed on standard error. */
+static int
+finish (struct vmf_import *import, bool good, enum vmf_progress_style style, const GError *error)
+{
+    g_autofree char *text = NULL;
+    int status = VMF_EXIT_OK;
+    if (!good)
+    {
+        status = vmf_cli_fail (error);
+        if (vmf_import_was_refused (import) || g_error_matches (error, VMF_ERROR, VMF_ERROR_UNSAFE))
+            status = VMF_EXIT_REFUSED;
+        fprintf (stderr, "vmferry: %s%s%s\n",
+                 status == VMF_EXIT_REFUSED ? "nothing was touched"
+                 : given.keep_work          ? "the target is as it was; the work directory is kept"
+                                            : "everything was undone",
+                 vmf_log_get_path () ? "; log: " : "", vmf_log_get_path () ? vmf_log_get_path () : "");
+    }
+    if (style == VMF_PROGRESS_JSON)
+    {
+        json_t *line = json_pack ("{s:s, s:o}", "event", "summary", "summary", vmf_import_report (import));
+        json_dumpf (line, stdout, JSON_COMPACT);
+        putchar ('\n');
+        json_decref (line);
+    }
+    else if (given.json)
+        vmf_cli_print_json (vmf_import_report (import));
+    else if (good)
+    {
+        text = given.dry_run ? vmf_import_plan_text (import) : vmf_import_summary_text (import);
+        fputs (text, stdout);
+    }
+    return status;
+}
+
+static bool
+open_log (const struct vmf_settings *settings, const char *source, GError **error)
+{
+    g_autofree char *name = g_path_get_basename (source);
+    g_autofree char *dir = vmf_log_default_dir (vmf_settings_get_string (settings, "log.dir"));
+    return given.dry_run || vmf_log_open (dir, name, error);
+}
+
+int
+vmf_cmd_import (int argc, char **argv)
+{
+    g_auto (GStrv) words = NULL;
+    g_autoptr (vmf_settings) settings = NULL;
+    g_autoptr (GError) error = NULL;
+    struct vmf_import_options options = { 0 };
+    enum vmf_progress_style style = VMF_PROGRESS_AUTO;
+    int status =
+        vmf_cli_parse (argc, argv, entries, "SOURCE",
+                       "Brings one VM to KVM. SOURCE is an OVA (tar, zip or directory), a .vmx, a libvirt domain "
+                       "XML or a disk image.",
+                       1, 1, &words, &settings);
+    if (status != VMF_EXIT_OK)
+        return status;
+    GCancellable *cancellable = vmf_cli_cancellable (); /* before any other thread: they inherit the signal mask */
+    if (!read_options (&options, words[0], &style, &error) || !open_log (settings, words[0], &error))
+        return vmf_cli_fail (error);
+    g_autoptr (vmf_progress) progress = vmf_progress_new (style);
+    g_autoptr (vmf_import) import =
+        vmf_import_new (&options, settings, vmf_progress_get_events (progress), cancellable);
+    bool good = vmf_import_run (import, &error);
+    vmf_progress_settle (progress);
+    return finish (import, good, style, error);
+}

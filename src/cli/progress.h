@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* How an import's events are shown: lines that are redrawn on a terminal, a line per 10 % elsewhere, or JSON lines.
+ * Main thread only.
+ */
+#pragma once
+#include "import/import.h"
+#include <stdio.h>
+
+enum vmf_progress_style
+{
+    VMF_PROGRESS_AUTO, /* TERMINAL where standard error is one, else LINES */
+    VMF_PROGRESS_NONE,
+    VMF_PROGRESS_LINES,
+    VMF_PROGRESS_TERMINAL,
+    VMF_PROGRESS_JSON, /* on standard output; docs/progress.md */
+};
+
+typedef struct vmf_progress vmf_progress;
+struct vmf_progress *vmf_progress_new (enum vmf_progress_style style);
+/* Leaves the terminal with the cursor behind the last line. */
+void vmf_progress_free (struct vmf_progress *progress);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_progress, vmf_progress_free)
+
+/* Borrowed; to be given to vmf_import_new(). */
+const struct vmf_import_events *vmf_progress_get_events (struct vmf_progress *progress);
+
+/* Ends the redrawn block, so that what is printed next stands below it. */
+void vmf_progress_settle (struct vmf_progress *progress);

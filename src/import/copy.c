@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The middle of an import: the source's helpers and the chains go up, the conversion begins, the map is read, pass 1
+ * runs, and the source is let go of disk by disk while the conversion may still be running.
+ */
+#include "base/error.h"
+#include "base/text.h"
+#include "import/internal.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <sys/eventfd.h>
+
+enum
+{
+    FIRST_PORT = 10809, /* in the room, where nobody else listens */
+};
+
+static bool
+start_servers (struct vmf_import *import, GError **error)
+{
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        g_autofree char *socket = g_strdup_printf ("%s/%s-source.sock", vmf_work_get_dir (import->work), disk->name);
+        disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, error);
+        if (!disk->server)
+            return false;
+    }
+    return true;
+}
+
+static bool
+start_chains (struct vmf_import *import, GError **error)
+{
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, i);
+        disk->chain_options = (struct vmf_chain_options){
+            .name = disk->name,
+            .work_dir = vmf_work_get_dir (import->work),
+            .room = import->room,
+            .target_path = disk->write_path,
+            .target_format = import->staged ? "qcow2" : target->format,
+            .target_is_block = !import->staged && target->block,
+            .size_bytes = disk->size_bytes,
+            .source_socket = import->convert ? vmf_server_get_socket (disk->server) : NULL,
+            .overlay_port = import->convert ? FIRST_PORT + i : 0,
+        };
+        disk->chain = vmf_chain_start (&disk->chain_options, import->stop, error);
+        if (!disk->chain)
+            return false;
+    }
+    return true;
+}
+
+static bool
+start_conversion (struct vmf_import *import, GError **error)
+{
+    g_autofree unsigned *ports = g_new (unsigned, import->n_disks);
+    for (unsigned i = 0; i < import->n_disks; i++)
+        ports[i] = import->disks[i].chain_options.overlay_port;
+    g_auto (GStrv) env =
+        vmf_accel_libguestfs_env (import->accel, vmf_settings_get_string (import->settings, "libguestfs.backend"),
+                                  vmf_settings_get_string (import->settings, "libguestfs.backend_settings"));
+    const char *virtio_win = vmf_settings_get_string (import->settings, "virtio_win");
+    struct vmf_convert_options options = {
+        .vm = import->vm,
+        .ports = ports,
+        .n_ports = import->n_disks,
+        .room = import->room,
+        .work_dir = vmf_work_get_dir (import->work),
+        .log_path = import->convert_log,
+        .libguestfs_env = (const char *const *)env,
+        .virtio_win = *virtio_win ? virtio_win : NULL,
+        .extra_args = import->options.v2v_options,
+        .root = import->options.root,
+    };
+    import_stage_begin (import, "convert");
+    import->convert_started_us = g_get_monotonic_time ();
+    import->conversion = vmf_convert_start (&options, error);
+    return import->conversion != NULL;
+}
+
+static void *
+verify_thread (void *data)
+{
+    struct vmf_import *import = data;
+    import->source->ops->verify (import->source, import->vm, import->stop, &import->verify_error);
+    __atomic_store_n (&import->verify_ended, true, __ATOMIC_RELEASE);
+    eventfd_write (import->wake_fd, 1);
+    return NULL;
+}
+
+static bool
+read_map (struct vmf_import *import, GError **error)
+{
+    g_autofree struct vmf_map_disk *disks = g_new0 (struct vmf_map_disk, import->n_disks);
+    for (unsigned i = 0; i < import->n_disks; i++)
+        disks[i] = (struct vmf_map_disk){ .name = import->disks[i].name,
+                                          .uri = vmf_server_get_uri (import->disks[i].server),
+                                          .size_bytes = import->disks[i].size_bytes };
+    import_stage_begin (import, "map");
+    import->map =
+        vmf_map_read (disks, import->n_disks, import->room, vmf_work_get_dir (import->work), import->stop, error);
+    if (!import->map)
+        return false;
+    for (unsigned i = 0; i < import->n_disks; i++)
+        import->disks[i].needed = g_ptr_array_index (import->map->needed, i);
+    import_stage_end (import, "map");
+    return true;
+}
+
+/* PITFALLS 40: now it is known how much will be written; better to stop here than at 98 %. */
+static bool
+check_space (struct vmf_import *import, GError **error)
+{
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct stat here, other;
+        struct statvfs space;
+        uint64_t sum = 0;
+        const char *path = import->disks[i].write_path;
+        if (stat (path, &here) != 0 || !S_ISREG (here.st_mode) || statvfs (path, &space) != 0)
+            continue;
+        for (unsigned j = 0; j < import->n_disks; j++)
+            if (stat (import->disks[j].write_path, &other) == 0 && other.st_dev == here.st_dev)
+                sum += vmf_extents_total (import->disks[j].needed);
+        uint64_t free_bytes = (uint64_t)space.f_bavail * space.f_frsize + (uint64_t)here.st_blocks * 512;
+        if (sum <= free_bytes || import->disks[i].preallocate)
+            continue;
+        g_autofree char *sum_text = vmf_text_from_size (sum), *free_text = vmf_text_from_size (free_bytes);
+        g_set_error (error, VMF_ERROR, VMF_ERROR_NO_SPACE,
+                     "the disks need up to %s at %s, where %s are free; make room or choose another target", sum_text,
+                     path, free_text);
+        return false;
+    }
+    return true;
+}
+
+/* Pass 1 of DISK is complete: nobody needs its source any more. */
+static bool
+release (struct import_disk *disk, GError **error)
+{
+    struct vmf_import *import = disk->import;
+    uint64_t present = 0;
+    if (import->convert
+        && (!vmf_chain_present_bytes (disk->chain, &present, error)
+            || !vmf_chain_release_source (disk->chain, &disk->chain_options, error)))
+        return false;
+    disk->fetched_bytes = present > disk->progress.written ? present - disk->progress.written : 0;
+    g_clear_pointer (&disk->server, vmf_server_free);
+    disk->released = true;
+    import->source_released_us = g_get_real_time ();
+    return true;
+}
+
+static bool
+watch_conversion (struct vmf_import *import, GError **error)
+{
+    uint64_t limit_s = vmf_settings_get_uint64 (import->settings, "convert.timeout_s"); /* B7 */
+    uint64_t took_s = (uint64_t)(g_get_monotonic_time () - import->convert_started_us) / G_USEC_PER_SEC;
+    if (!import->conversion)
+        return true;
+    if (!vmf_child_running (vmf_convert_get_child (import->conversion)))
+    {
+        import->converted = vmf_convert_finish (import->conversion, import->stop, error);
+        g_clear_pointer (&import->conversion, vmf_convert_free);
+        if (import->converted)
+            import_stage_end (import, "convert");
+        return import->converted != NULL;
+    }
+    if (limit_s == 0 || took_s < limit_s)
+        return true;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
+                 "the conversion was not done after %" G_GUINT64_FORMAT
+                 " s, the limit that convert.timeout_s sets; raise it "
+                 "for guests that need longer. Its log: %s",
+                 (guint64)limit_s, import->convert_log);
+    return false;
+}
+
+static bool
+watch_verify (struct vmf_import *import, GError **error)
+{
+    if (!import->verify_thread || !__atomic_load_n (&import->verify_ended, __ATOMIC_ACQUIRE))
+        return true;
+    g_thread_join (g_steal_pointer (&import->verify_thread));
+    if (import->verify_error)
+        g_propagate_error (error, g_steal_pointer (&import->verify_error));
+    return !error || !*error;
+}
+
+/* Copy and conversion beside each other, until both have ended well. */
+static bool
+watch (struct vmf_import *import, GError **error)
+{
+    bool copied = false;
+    import_stage_begin (import, "copy");
+    while (!copied || import->conversion || import->verify_thread)
+    {
+        bool was_copied = copied;
+        if (!import_passes_step (import, &copied, error) || !watch_conversion (import, error)
+            || !watch_verify (import, error))
+            return false;
+        for (unsigned i = 0; i < import->n_disks; i++)
+            if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
+                return false;
+        if (copied && !was_copied)
+            import_stage_end (import, "copy");
+        import_tell_progress (import, copied ? "convert" : "copy");
+        if ((!copied || import->conversion || import->verify_thread)
+            && !import_wait_for_events (import, IMPORT_TICK_MS, error))
+            return false;
+    }
+    return true;
+}
+
+bool
+import_copy_and_convert (struct vmf_import *import, GError **error)
+{
+    import->room = vmf_room_new (error);
+    if (!import->room || !start_servers (import, error) || !start_chains (import, error)
+        || (import->convert && !start_conversion (import, error)))
+        return false;
+    if (import->source->ops->verify)
+        import->verify_thread = g_thread_new ("verify", verify_thread, import);
+    return read_map (import, error) && check_space (import, error) && watch (import, error);
+}

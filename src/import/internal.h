@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of this folder share: the state of one import. Nobody outside includes it. */
+#pragma once
+#include "base/room.h"
+#include "disk/chain.h"
+#include "disk/mover.h"
+#include "disk/server.h"
+#include "guest/accel.h"
+#include "guest/convert.h"
+#include "guest/map.h"
+#include "import/import.h"
+#include "import/work.h"
+#include "source/source.h"
+#include "target/target.h"
+
+enum
+{
+    IMPORT_TICK_MS = 200, /* how often progress is told when nothing else happens */
+};
+
+/* One stage as it went; names are the user's words. */
+struct import_stage
+{
+    const char *name;
+    int64_t started_us, ended_us; /* g_get_real_time; ended 0: runs, or was broken off */
+};
+
+struct import_disk
+{
+    struct vmf_import *import;
+    struct vmf_disk *disk; /* of import->vm */
+    char *name;            /* "sda" */
+    char *format, *pool;   /* wishes; pool may be NULL */
+    bool preallocate;
+    struct vmf_image *image;
+    uint64_t size_bytes, fetched_bytes, commit_bytes;
+    struct vmf_server *server;
+    struct vmf_chain_options chain_options;
+    struct vmf_chain *chain;
+    char *write_path; /* where the chain writes: the target's path, or the staged file */
+    const struct vmf_extents *needed;
+    struct vmf_mover_progress progress,
+        first_pass; /* first_pass: of the source, when staged disks are moved behind it */
+    GThread *thread;
+    GError *thread_error;
+    bool thread_ended; /* atomic: set by the thread as its last act */
+    bool copied, released, committed;
+};
+
+struct vmf_import
+{
+    struct vmf_import_options options;
+    const struct vmf_settings *settings;
+    struct vmf_import_events events;
+    GCancellable *cancellable; /* the user's; every wait listens to it */
+    GCancellable *stop;        /* ours: cancelled with the user's, or when one part failed and the others must end */
+    gulong stop_link;
+
+    struct vmf_source *source;
+    struct vmf_vm *vm;
+    struct vmf_target *target;
+    struct import_disk *disks;
+    unsigned n_disks;
+    GPtrArray *target_disks; /* struct vmf_target_disk* */
+    GPtrArray *findings;
+    bool convert, staged;
+    const char *convert_why;
+    enum vmf_accel accel;
+    char *accel_why;
+    bool refused, created, finished;
+
+    struct vmf_work *work;
+    struct vmf_room *room;
+    struct vmf_map *map;
+    int64_t convert_started_us;
+    uint64_t commit_done_bytes, commit_total_bytes;
+    GPtrArray *move_needed; /* struct vmf_extents* of staged disks */
+    struct vmf_convert *conversion;
+    struct vmf_convert_result *converted;
+    char *convert_log;
+    int wake_fd; /* eventfd: threads of ours say that they have ended */
+    GThread *verify_thread;
+    GError *verify_error;
+    bool verify_ended;
+
+    GArray *stages; /* struct import_stage */
+    int64_t source_opened_us, source_released_us;
+    GPtrArray *changes; /* char*: what the domain has otherwise than the source (B18) */
+    char *result;       /* what finish gave */
+    char *failure;      /* the message of a failed run */
+};
+
+/* stages.c */
+void import_stage_begin (struct vmf_import *import, const char *name);
+void import_stage_end (struct vmf_import *import, const char *name);
+void import_say (struct vmf_import *import, enum vmf_import_message kind, const char *format, ...) G_GNUC_PRINTF (3, 4);
+
+/* apply.c: the user's changes to the description (C16). VMF_ERROR_USAGE. */
+bool import_apply (struct vmf_import *import, GError **error);
+
+/* plan.c: describe, choose, look; touches nothing. */
+bool import_describe (struct vmf_import *import, GError **error);
+bool import_preflight (struct vmf_import *import, GError **error);
+struct vmf_target_disk_wish *import_wishes (const struct vmf_import *import); /* one for each disk; caller frees */
+
+/* copy.c: map, copy and convert, beside each other. */
+bool import_copy_and_convert (struct vmf_import *import, GError **error);
+void import_disk_clear (struct import_disk *disk);
+
+/* commit.c: pass 2, closing, moving staged disks. */
+bool import_commit (struct vmf_import *import, GError **error);
+bool import_move_staged (struct vmf_import *import, GError **error);
+
+/* finish.c: the domain's definition. */
+bool import_finish (struct vmf_import *import, GError **error);
+
+/* passes.c: movers in threads of their own, at most copy.parallel_disks at once. */
+bool import_passes_step (struct vmf_import *import, bool *all_ended, GError **error);
+void import_passes_join (struct vmf_import *import);
+bool import_wait_for_events (struct vmf_import *import, int timeout_ms, GError **error);
+void import_tell_progress (struct vmf_import *import, const char *stage);

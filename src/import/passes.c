@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pass 1 of every disk: movers in threads of their own, the main thread watching.
+ *
+ * A thread shares with the main thread its progress counters, its error and, as its last act, `thread_ended`. Children
+ * are started by the main thread only (base/child.h), so all that the movers need is up before they begin.
+ */
+#include "base/error.h"
+#include "import/internal.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static void *
+mover_thread (void *data)
+{
+    struct import_disk *disk = data;
+    struct vmf_import *import = disk->import;
+    struct vmf_mover_options options = {
+        .name = disk->name,
+        .source_uri = vmf_server_get_uri (disk->server),
+        .target_uri = vmf_chain_get_target_uri (disk->chain),
+        .size_bytes = disk->size_bytes,
+        .needed = disk->needed,
+        .connections = (unsigned)vmf_settings_get_uint64 (import->settings, "copy.connections"),
+        .skip_present = disk->chain_options.overlay_port != 0,
+        .cancellable = import->stop,
+        .progress = &disk->progress,
+    };
+    vmf_mover_run (&options, &disk->thread_error);
+    __atomic_store_n (&disk->thread_ended, true, __ATOMIC_RELEASE);
+    eventfd_write (import->wake_fd, 1);
+    return NULL;
+}
+
+/* Takes the result of a mover that has ended. */
+static bool
+collect (struct import_disk *disk, GError **error)
+{
+    g_thread_join (g_steal_pointer (&disk->thread));
+    disk->copied = disk->thread_error == NULL;
+    if (disk->thread_error)
+        g_propagate_error (error, g_steal_pointer (&disk->thread_error));
+    return disk->copied;
+}
+
+bool
+import_passes_step (struct vmf_import *import, bool *all_ended, GError **error)
+{
+    unsigned running = 0, copied = 0;
+    uint64_t at_once = vmf_settings_get_uint64 (import->settings, "copy.parallel_disks"); /* B6 */
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        if (disk->thread && __atomic_load_n (&disk->thread_ended, __ATOMIC_ACQUIRE) && !collect (disk, error))
+            return false;
+        copied += disk->copied;
+        running += disk->thread != NULL;
+    }
+    for (unsigned i = 0; i < import->n_disks && running < at_once; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        if (disk->thread || disk->copied)
+            continue;
+        disk->thread_ended = false;
+        disk->thread = g_thread_new ("mover", mover_thread, disk);
+        running++;
+    }
+    *all_ended = copied == import->n_disks;
+    return true;
+}
+
+void
+import_passes_join (struct vmf_import *import)
+{
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        if (disk->thread)
+            g_thread_join (g_steal_pointer (&disk->thread));
+        g_clear_error (&disk->thread_error);
+    }
+}
+
+bool
+import_wait_for_events (struct vmf_import *import, int timeout_ms, GError **error)
+{
+    GPollFD cancel = { -1, 0, 0 };
+    bool has_cancel = g_cancellable_make_pollfd (import->stop, &cancel);
+    struct vmf_child *child = import->conversion ? vmf_convert_get_child (import->conversion) : NULL;
+    struct pollfd fds[] = { { import->wake_fd, POLLIN, 0 },
+                            { has_cancel ? cancel.fd : -1, POLLIN, 0 },
+                            { child ? vmf_child_get_fd (child) : -1, POLLIN, 0 } };
+    eventfd_t ignored;
+    if (poll (fds, G_N_ELEMENTS (fds), timeout_ms) > 0 && fds[0].revents)
+        eventfd_read (import->wake_fd, &ignored);
+    if (has_cancel)
+        g_cancellable_release_fd (import->stop);
+    return !vmf_error_if_cancelled (import->stop, error);
+}
+
+void
+import_tell_progress (struct vmf_import *import, const char *stage)
+{
+    g_autofree struct vmf_import_disk_progress *disks = g_new0 (struct vmf_import_disk_progress, import->n_disks);
+    g_autofree char *convert_stage = import->conversion ? vmf_convert_get_stage (import->conversion) : NULL;
+    struct vmf_import_progress progress = {
+        .stage = stage,
+        .disks = disks,
+        .n_disks = import->n_disks,
+        .converting = import->conversion != NULL,
+        .convert_stage = convert_stage,
+        .convert_started_us = import->convert_started_us,
+        .now_us = g_get_monotonic_time (),
+        .commit_done_bytes = import->commit_done_bytes,
+        .commit_total_bytes = import->commit_total_bytes,
+    };
+    if (!import->events.progress)
+        return;
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct vmf_mover_progress *from = &import->disks[i].progress;
+        disks[i] = (struct vmf_import_disk_progress){
+            .name = import->disks[i].name,
+            .needed_bytes = __atomic_load_n (&from->needed, __ATOMIC_RELAXED),
+            .done_bytes = __atomic_load_n (&from->done, __ATOMIC_RELAXED),
+            .read_bytes = __atomic_load_n (&from->read, __ATOMIC_RELAXED),
+            .copied = import->disks[i].copied,
+        };
+    }
+    import->events.progress (&progress, import->events.data);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is known before anything is touched: the description with the user's changes, every disk's image opened and
+ * checked, and the findings of the preflight. A dry run ends behind this.
+ */
+#include "base/error.h"
+#include "base/text.h"
+#include "import/internal.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/* Compressed images say nothing of how much they hold; this is what disks of guests are packed to, roughly. */
+#define COMPRESSION_GUESS 3
+
+static bool
+is_virtio_guest (const struct vmf_vm *vm)
+{
+    const struct vmf_disk *disk = vmf_vm_get_import_disk (vm, 0);
+    return vm->origin == VMF_ORIGIN_KVM && disk
+           && (disk->bus == VMF_BUS_VIRTIO_BLK || disk->bus == VMF_BUS_VIRTIO_SCSI);
+}
+
+static void
+decide_conversion (struct vmf_import *import)
+{
+    if (import->options.convert != VMF_IMPORT_CONVERT_AUTO)
+    {
+        import->convert = import->options.convert == VMF_IMPORT_CONVERT_YES;
+        import->convert_why = "as asked for";
+        return;
+    }
+    import->convert = !is_virtio_guest (import->vm);
+    import->convert_why =
+        import->convert ? "the guest does not run on virtio yet" : "the guest runs on KVM with virtio already";
+}
+
+static void
+make_disks (struct vmf_import *import)
+{
+    const char *format = import->options.disk_format ? import->options.disk_format : "qcow2";
+    while (vmf_vm_get_import_disk (import->vm, import->n_disks))
+        import->n_disks++;
+    import->disks = g_new0 (struct import_disk, import->n_disks);
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        disk->disk = vmf_vm_get_import_disk (import->vm, i);
+        disk->name = vmf_disk_letter_name (i);
+        disk->format = g_strdup (format);
+        disk->preallocate = import->options.preallocate;
+    }
+}
+
+bool
+import_describe (struct vmf_import *import, GError **error)
+{
+    struct vmf_source_options options = {
+        .format = import->options.format,
+        .work_dir = import->work ? vmf_work_get_dir (import->work) : NULL,
+    };
+    import_stage_begin (import, "describe");
+    import->source_opened_us = g_get_real_time ();
+    import->source = vmf_source_open (import->options.source, &options, import->stop, error);
+    import->vm =
+        import->source ? import->source->ops->describe (import->source, import->options.vm, import->stop, error) : NULL;
+    if (!import->vm)
+        return false;
+    make_disks (import);
+    if (!import_apply (import, error))
+        return false;
+    if (import->n_disks == 0)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s has no hard disk to import", import->vm->name);
+        return false;
+    }
+    decide_conversion (import);
+    import_stage_end (import, "describe");
+    return true;
+}
+
+/* At most how much of the target this image will fill, as far as can be told without reading it. */
+static uint64_t
+expected_bytes (const struct vmf_image *image)
+{
+    struct stat info;
+    uint64_t size = image->size_bytes;
+    if (!image->path || stat (image->path, &info) != 0 || !S_ISREG (info.st_mode) || image->backing)
+        return size;
+    uint64_t held = image->length_bytes ? image->length_bytes : (uint64_t)info.st_blocks * 512;
+    bool may_be_compressed = strcmp (image->format, "vmdk") == 0 || strcmp (image->format, "qcow2") == 0;
+    return MIN (size, may_be_compressed ? held * COMPRESSION_GUESS : held);
+}
+
+static void
+open_images (struct vmf_import *import)
+{
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        g_autoptr (GError) local = NULL;
+        disk->image = import->source->ops->image (import->source, import->vm, disk->disk, import->stop, &local);
+        if (!disk->image)
+            vmf_findings_add (import->findings, VMF_FINDING_BLOCKING, "disk %s: %s", disk->name, local->message);
+        else
+            disk->size_bytes = disk->image->size_bytes ? disk->image->size_bytes : disk->disk->capacity_bytes;
+        if (disk->image && disk->disk->shareable)
+            vmf_findings_add (import->findings, VMF_FINDING_WARNING,
+                              "disk %s is shared with other VMs; the copy will be this VM's own", disk->name);
+    }
+}
+
+static void
+check_programs (struct vmf_import *import)
+{
+    static const char *const always[] = { "qemu-storage-daemon", "qemu-img", "nbdkit", "bwrap", NULL };
+    for (size_t i = 0; always[i]; i++)
+    {
+        g_autofree char *path = g_find_program_in_path (always[i]);
+        if (!path)
+            vmf_findings_add (import->findings, VMF_FINDING_BLOCKING,
+                              "the program %s is not installed; 'vmferry doctor' names the package", always[i]);
+    }
+    g_autofree char *v2v = g_find_program_in_path ("virt-v2v-in-place");
+    if (import->convert && !v2v && !g_file_test ("/usr/libexec/virt-v2v-in-place", G_FILE_TEST_IS_EXECUTABLE))
+        vmf_findings_add (
+            import->findings, VMF_FINDING_BLOCKING,
+            "virt-v2v-in-place is not installed, so the guest cannot be converted; 'vmferry doctor' names "
+            "the package, --no-convert copies without conversion");
+}
+
+/* D6, PITFALLS 30: named before the start, not after the copy. */
+static void
+check_windows (struct vmf_import *import)
+{
+    if (!import->convert || !import->vm->os_windows)
+        return;
+    const char *set = vmf_settings_get_string (import->settings, "virtio_win");
+    const char *env = g_getenv ("VIRTIO_WIN");
+    const char *place = *set ? set : env && *env ? env : "/usr/share/virtio-win";
+    if (!g_file_test (place, G_FILE_TEST_EXISTS))
+        vmf_findings_add (
+            import->findings, VMF_FINDING_WARNING,
+            "this is a Windows and its virtio drivers are not at %s: it will be given IDE or SATA disks and "
+            "an e1000 NIC; install virtio-win or set virtio_win to its ISO or directory",
+            place);
+}
+
+/* B8: what goes to virt-v2v unread must be on the administrator's list, by the option's name. */
+static void
+check_v2v_options (struct vmf_import *import)
+{
+    g_auto (GStrv) allowed = vmf_settings_get_list (import->settings, "convert.allowed_options");
+    for (size_t i = 0; import->options.v2v_options && import->options.v2v_options[i]; i++)
+    {
+        g_auto (GStrv) halves = g_strsplit (import->options.v2v_options[i], "=", 2);
+        if (!g_strv_contains ((const char *const *)allowed, halves[0]))
+            vmf_findings_add (import->findings, VMF_FINDING_BLOCKING,
+                              "the virt-v2v option %s is not on this host's list; the administrator adds it to "
+                              "convert.allowed_options",
+                              halves[0]);
+    }
+}
+
+/* B10: a NIC without a word from the user goes to the target's network of the same name's stand-in, and that is said.
+ */
+static void
+map_nics (struct vmf_import *import)
+{
+    for (unsigned i = 0; i < import->vm->nics->len; i++)
+    {
+        struct vmf_nic *nic = g_ptr_array_index (import->vm->nics, i);
+        if (nic->keep_out || nic->map_network || nic->map_bridge)
+            continue;
+        nic->map_network = g_strdup ("default");
+        vmf_findings_add (import->findings, VMF_FINDING_INFO,
+                          "NIC %u (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", i + 1,
+                          nic->network ? nic->network : "no network named", nic->network ? nic->network : "1");
+    }
+}
+
+struct vmf_target_disk_wish *
+import_wishes (const struct vmf_import *import)
+{
+    struct vmf_target_disk_wish *wishes = g_new0 (struct vmf_target_disk_wish, import->n_disks);
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        const struct import_disk *disk = &import->disks[i];
+        wishes[i] = (struct vmf_target_disk_wish){
+            .format = disk->format,
+            .pool = disk->pool,
+            .preallocate = disk->preallocate,
+            .size_bytes = disk->size_bytes,
+            .expected_bytes = disk->image && !disk->preallocate ? expected_bytes (disk->image) : disk->size_bytes,
+        };
+    }
+    return wishes;
+}
+
+static bool
+check_target (struct vmf_import *import, GError **error)
+{
+    struct vmf_target_options options = {
+        .pool = import->options.pool,
+        .work_dir = import->work ? vmf_work_get_dir (import->work) : NULL,
+        .replace = import->options.replace,
+    };
+    import->target = vmf_target_open (import->options.target, &options, error);
+    g_autofree struct vmf_target_disk_wish *wishes = import_wishes (import);
+    return import->target
+           && import->target->ops->check (import->target, import->vm, wishes, import->n_disks, import->findings, error);
+}
+
+/* One error that names every blocking finding: nobody wants to meet them one by one. */
+static bool
+refuse_if_blocked (struct vmf_import *import, GError **error)
+{
+    g_autoptr (GString) all = g_string_new (NULL);
+    for (guint i = 0; i < import->findings->len; i++)
+    {
+        const struct vmf_finding *finding = g_ptr_array_index (import->findings, i);
+        if (finding->kind == VMF_FINDING_BLOCKING)
+            g_string_append_printf (all, "%s%s", all->len ? "\n" : "", finding->text);
+        else
+            import_say (import, finding->kind == VMF_FINDING_WARNING ? VMF_IMPORT_WARNING : VMF_IMPORT_NOTE, "%s",
+                        finding->text);
+    }
+    for (guint i = 0; i < import->vm->notes->len; i++)
+        import_say (import, VMF_IMPORT_NOTE, "%s", (const char *)g_ptr_array_index (import->vm->notes, i));
+    if (all->len == 0)
+        return true;
+    import->refused = true;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "%s", all->str);
+    return false;
+}
+
+bool
+import_preflight (struct vmf_import *import, GError **error)
+{
+    import_stage_begin (import, "preflight");
+    open_images (import);
+    check_programs (import);
+    check_windows (import);
+    check_v2v_options (import);
+    map_nics (import);
+    import->accel = vmf_accel_probe (import->stop, &import->accel_why);
+    if (import->accel == VMF_ACCEL_TCG)
+        vmf_findings_add (import->findings, VMF_FINDING_WARNING,
+                          "no KVM here (%s): the conversion is emulated and takes minutes instead of seconds",
+                          import->accel_why);
+    if (vmf_error_if_cancelled (import->stop, error) || !check_target (import, error)
+        || !refuse_if_blocked (import, error))
+        return false;
+    import_stage_end (import, "preflight");
+    return true;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A bare image, or one disk of an NBD server: the smallest source; copy it for a new one.
+ *
+ * Its machine has a name (the file's) and one disk. The format is what --format says or what the name ends with, never
+ * what the bytes look like.
+ */
+#include "source/sources.h"
+#include "base/error.h"
+#include "base/text.h"
+
+#include <string.h>
+
+struct image_source
+{
+    struct vmf_source base;
+    char *path; /* or NBD address */
+    char *format;
+    bool nbd;
+};
+
+static bool
+is_nbd (const char *address)
+{
+    return g_str_has_prefix (address, "nbd://") || g_str_has_prefix (address, "nbds://")
+           || g_str_has_prefix (address, "nbd+unix://") || g_str_has_prefix (address, "nbds+unix://");
+}
+
+static bool
+claims (const char *address)
+{
+    return is_nbd (address) || (!g_file_test (address, G_FILE_TEST_IS_DIR) && vmf_format_from_path (address) != NULL);
+}
+
+static struct vmf_source *
+open_source (const char *address, const struct vmf_source_options *options, GCancellable *cancellable, GError **error)
+{
+    const char *format = options->format    ? vmf_format_from_name (options->format)
+                         : is_nbd (address) ? "raw"
+                                            : vmf_format_from_path (address);
+    if (!format)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                     "the image format '%s' is not known; known are raw, qcow2, vmdk, vpc (VHD), vhdx, vdi",
+                     options->format ? options->format : "");
+        return NULL;
+    }
+    struct image_source *source = g_new0 (struct image_source, 1);
+    source->nbd = is_nbd (address);
+    source->path = source->nbd ? g_strdup (address) : g_canonicalize_filename (address, NULL);
+    source->format = g_strdup (format);
+    return &source->base;
+}
+
+static void
+close_source (struct vmf_source *base)
+{
+    struct image_source *source = (struct image_source *)base;
+    g_free (source->path);
+    g_free (source->format);
+    g_free (source);
+}
+
+static struct vmf_image *
+open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_disk *disk, GCancellable *cancellable,
+            GError **error)
+{
+    struct image_source *source = (struct image_source *)base;
+    if (source->nbd)
+        return vmf_image_new_nbd (source->path, source->format, NULL, error);
+    g_autofree char *folder = g_path_get_dirname (source->path);
+    struct vmf_image *image = vmf_image_new_file (source->path, source->format, folder, NULL, error);
+    vmf_image_narrow (image);
+    return image;
+}
+
+/* "web01" of /x/web01.vmdk, "disk" of nbd://host/disk. */
+static char *
+machine_name (const char *path)
+{
+    g_autofree char *file = g_path_get_basename (path);
+    char *dot = strrchr (file, '.');
+    if (dot && dot != file)
+        *dot = '\0';
+    file[strcspn (file, "?")] = '\0';
+    return *file ? g_steal_pointer (&file) : g_strdup ("disk");
+}
+
+static struct vmf_vm *
+describe (struct vmf_source *base, const char *name, GCancellable *cancellable, GError **error)
+{
+    struct image_source *source = (struct image_source *)base;
+    g_autoptr (vmf_image) image = open_image (base, NULL, NULL, cancellable, error);
+    if (!image)
+        return NULL;
+    struct vmf_vm *vm = vmf_vm_new ();
+    struct vmf_disk *disk = vmf_vm_add_disk (vm);
+    vm->name = machine_name (source->path);
+    vm->origin = VMF_ORIGIN_IMAGE;
+    disk->id = g_strdup ("disk");
+    disk->device = VMF_DEVICE_DISK;
+    disk->place.location = source->nbd ? VMF_LOCATION_NBD : VMF_LOCATION_FILE;
+    disk->place.path = g_strdup (source->path);
+    disk->place.format = g_strdup (source->format);
+    disk->capacity_bytes = image->size_bytes;
+    return vm;
+}
+
+const struct vmf_source_ops vmf_source_image = {
+    .name = "image",
+    .claims = claims,
+    .open = open_source,
+    .close = close_source,
+    .list = vmf_source_list_by_describe,
+    .describe = describe,
+    .image = open_image,
+};

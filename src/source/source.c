@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The registry of sources, and what they share. A new kind: one file with a table of functions, and a line here. */
+#include "source/sources.h"
+#include "disk/image-beneath.h"
+#include "base/error.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* In the order in which they are asked. */
+static const struct vmf_source_ops *const kinds[] = { &vmf_source_ova, &vmf_source_vmx, &vmf_source_libvirt_xml,
+                                                      &vmf_source_image };
+
+static const char kinds_help[] =
+    "known are: an OVA (NAME.ova, NAME.zip, NAME.ovf or a folder with one .ovf), a VMware machine (NAME.vmx or a "
+    "folder "
+    "with one), a libvirt domain XML (NAME.xml), a disk image (.vmdk, .vhd, .vhdx, .vdi, .qcow2, .raw, .img, or any "
+    "name with --format), a disk of an NBD server (nbd://host:port/export)";
+
+static bool
+is_uri (const char *address)
+{
+    const char *colon = strstr (address, "://");
+    return colon && strspn (address, "abcdefghijklmnopqrstuvwxyz0123456789+-.") == (size_t)(colon - address);
+}
+
+static const struct vmf_source_ops *
+find_kind (const char *address, const struct vmf_source_options *options)
+{
+    if (options->format)
+        return &vmf_source_image;
+    for (size_t i = 0; i < G_N_ELEMENTS (kinds); i++)
+        if (kinds[i]->claims (address))
+            return kinds[i];
+    return NULL;
+}
+
+struct vmf_source *
+vmf_source_open (const char *address, const struct vmf_source_options *options, GCancellable *cancellable,
+                 GError **error)
+{
+    struct stat info;
+    g_autofree char *shown = vmf_text_printable (address, 300);
+    if (!is_uri (address) && stat (address, &info) != 0)
+    {
+        g_set_error (error, VMF_ERROR, errno == ENOENT || errno == ENOTDIR ? VMF_ERROR_NOT_FOUND : VMF_ERROR_FAILED,
+                     "cannot open the source '%s': %s", shown, g_strerror (errno));
+        return NULL;
+    }
+    const struct vmf_source_ops *kind = find_kind (address, options);
+    if (!kind)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "'%s' is no source that vmferry knows; %s", shown, kinds_help);
+        return NULL;
+    }
+    struct vmf_source *source = kind->open (address, options, cancellable, error);
+    if (!source)
+    {
+        g_prefix_error (error, "cannot open the source '%s': ", shown);
+        return NULL;
+    }
+    source->ops = kind;
+    source->address = g_strdup (address);
+    return source;
+}
+
+void
+vmf_source_close (struct vmf_source *source)
+{
+    if (!source)
+        return;
+    g_free (source->address);
+    source->ops->close (source);
+}
+
+void
+vmf_source_entry_free (struct vmf_source_entry *entry)
+{
+    if (!entry)
+        return;
+    g_free (entry->name);
+    g_free (entry->os_name);
+    g_free (entry->problem);
+    g_free (entry);
+}
+
+bool
+vmf_source_has_extension (const char *path, const char *const *extensions)
+{
+    size_t length = strlen (path);
+    for (; *extensions; extensions++)
+    {
+        size_t n = strlen (*extensions);
+        if (length > n && g_ascii_strcasecmp (path + length - n, *extensions) == 0)
+            return true;
+    }
+    return false;
+}
+
+static gint
+compare_names (gconstpointer a, gconstpointer b)
+{
+    return strcmp (*(const char *const *)a, *(const char *const *)b);
+}
+
+GPtrArray *
+vmf_source_names_in (const char *path, const char *extension)
+{
+    GPtrArray *names = g_ptr_array_new_with_free_func (g_free);
+    const char *const extensions[] = { extension, NULL };
+    g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
+    const char *name;
+    while (dir && (name = g_dir_read_name (dir)))
+        if (name[0] != '.' && vmf_source_has_extension (name, extensions))
+            g_ptr_array_add (names, g_strdup (name));
+    g_ptr_array_sort (names, compare_names);
+    return names;
+}
+
+bool
+vmf_source_first_bytes (const char *path, void *bytes, size_t length)
+{
+    g_autofree char *real_path = NULL;
+    uint64_t size_bytes;
+    memset (bytes, 0, length);
+    int fd = vmf_beneath_open_own (path, &real_path, &size_bytes, NULL);
+    bool good = fd >= 0 && pread (fd, bytes, length, 0) >= 0;
+    if (fd >= 0)
+        close (fd);
+    return good;
+}
+
+char *
+vmf_source_read_text (const char *path, size_t *length, GError **error)
+{
+    g_autofree char *real_path = NULL;
+    uint64_t size_bytes;
+    int fd = vmf_beneath_open_own (path, &real_path, &size_bytes, error);
+    if (fd < 0)
+        return NULL;
+    if (size_bytes > VMF_SOURCE_TEXT_MAX)
+    {
+        close (fd);
+        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "'%s' is longer than 16 MiB, the most that a description has",
+                     path);
+        return NULL;
+    }
+    char *text = g_malloc (size_bytes + 1);
+    ssize_t n = pread (fd, text, size_bytes, 0);
+    *length = n < 0 ? 0 : (size_t)n;
+    text[*length] = '\0';
+    if (n < 0)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot read '%s': %s", path, g_strerror (errno));
+        g_clear_pointer (&text, g_free);
+    }
+    close (fd);
+    return text;
+}
+
+static void
+entry_free (void *entry)
+{
+    vmf_source_entry_free (entry);
+}
+
+GPtrArray *
+vmf_source_list_one (const struct vmf_vm *vm, const char *name, const char *problem)
+{
+    GPtrArray *entries = g_ptr_array_new_with_free_func (entry_free);
+    struct vmf_source_entry *entry = g_new0 (struct vmf_source_entry, 1);
+    entry->name = g_strdup (vm && vm->name ? vm->name : name);
+    entry->problem = g_strdup (problem);
+    entry->os_name = vm ? g_strdup (vm->os_name) : NULL;
+    const struct vmf_disk *disk;
+    while (vm && (disk = vmf_vm_get_import_disk (vm, entry->n_disks)))
+    {
+        entry->n_disks++;
+        entry->capacity_bytes += disk->capacity_bytes;
+    }
+    g_ptr_array_add (entries, entry);
+    return entries;
+}
+
+GPtrArray *
+vmf_source_list_by_describe (struct vmf_source *source, GCancellable *cancellable, GError **error)
+{
+    GError *problem = NULL;
+    g_autofree char *file = g_path_get_basename (source->address);
+    g_autoptr (vmf_vm) vm = source->ops->describe (source, NULL, cancellable, &problem);
+    if (!vm && g_error_matches (problem, VMF_ERROR, VMF_ERROR_CANCELLED))
+        return g_propagate_error (error, problem), NULL;
+    GPtrArray *entries = vmf_source_list_one (vm, file, problem ? problem->message : NULL);
+    g_clear_error (&problem);
+    return entries;
+}

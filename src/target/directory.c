@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The directory target: NAME.xml and NAME-sda.qcow2 … in a folder. The smallest complete target: copy it.
+ *
+ * Everything is written as .FILE.vmferry-partial beside its final name: one file system, so finish only renames. The
+ * partial names are the reservation too (B11): a second import of the same name into the same folder fails at create,
+ * not after its copy. What --replace replaces is moved to .FILE.vmferry-old, and deleted when the new VM stands.
+ */
+#include "base/error.h"
+#include "target/targets.h"
+#include "target/undo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A file that appears at finish. */
+struct piece
+{
+    char *partial, *final;
+    int fd; /* of the partial file, kept open for its fsync */
+};
+
+struct directory
+{
+    struct vmf_target base;
+    char *path, *work_dir;
+    bool replace;
+    vmf_undo *undo;    /* from create on */
+    GPtrArray *pieces; /* struct piece*, disks, then the XML */
+};
+
+static void
+piece_free (void *data)
+{
+    struct piece *piece = data;
+    if (piece->fd >= 0)
+        close (piece->fd);
+    g_free (piece->partial);
+    g_free (piece->final);
+    g_free (piece);
+}
+
+static bool
+claims (const char *address)
+{
+    return *address && !strstr (address, "://");
+}
+
+static struct vmf_target *
+directory_open (const char *address, const struct vmf_target_options *options, GError **error)
+{
+    struct directory *dir = g_new0 (struct directory, 1);
+    dir->base.ops = &vmf_target_directory_ops;
+    dir->base.address = g_strdup (address);
+    dir->path = g_canonicalize_filename (address, NULL);
+    dir->work_dir = g_strdup (options->work_dir);
+    dir->replace = options->replace;
+    dir->pieces = g_ptr_array_new_with_free_func (piece_free);
+    return &dir->base;
+}
+
+static void
+directory_close (struct vmf_target *target)
+{
+    struct directory *dir = (struct directory *)target;
+    vmf_undo_free (dir->undo);
+    g_ptr_array_unref (dir->pieces);
+    g_free (dir->base.address);
+    g_free (dir->path);
+    g_free (dir->work_dir);
+    g_free (dir);
+}
+
+static char *
+folder_of (const struct directory *dir, const struct vmf_target_disk_wish *wish)
+{
+    return wish->pool ? g_canonicalize_filename (wish->pool, NULL) : g_strdup (dir->path);
+}
+
+/* The folder is there and writable, or can be made. */
+static void
+check_folder (const char *path, GPtrArray *findings)
+{
+    struct stat info;
+    g_autofree char *parent = g_path_get_dirname (path);
+    bool there = stat (path, &info) == 0;
+    if (!there && errno != ENOENT)
+        vmf_findings_add (findings, VMF_FINDING_BLOCKING, "cannot look into %s: %s", path, g_strerror (errno));
+    else if (there && !S_ISDIR (info.st_mode))
+        vmf_findings_add (findings, VMF_FINDING_BLOCKING, "%s is not a directory", path);
+    else if (there && faccessat (AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0)
+        vmf_findings_add (findings, VMF_FINDING_BLOCKING, "cannot write to the directory %s: %s", path,
+                          g_strerror (errno));
+    else if (!there && (stat (parent, &info) != 0 || !S_ISDIR (info.st_mode)))
+        vmf_findings_add (findings, VMF_FINDING_BLOCKING,
+                          "%s is not there, nor is the directory %s that it would be made in; make that first", path,
+                          parent);
+    else if (!there && faccessat (AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) != 0)
+        vmf_findings_add (findings, VMF_FINDING_BLOCKING, "cannot make the directory %s in %s: %s", path, parent,
+                          g_strerror (errno));
+    else if (!there)
+        vmf_findings_add (findings, VMF_FINDING_INFO, "the directory %s will be made", path);
+}
+
+static char *
+partial_name (const char *folder, const char *name)
+{
+    return g_strdup_printf ("%s/.%s.vmferry-partial", folder, name);
+}
+
+/* NULL: nothing has the names of FILE in FOLDER. Otherwise a sentence. */
+static char *
+taken_sentence (const struct directory *dir, const char *folder, const char *file)
+{
+    struct stat info;
+    g_autofree char *final = g_build_filename (folder, file, NULL);
+    g_autofree char *partial = partial_name (folder, file);
+    if (lstat (partial, &info) == 0)
+        return g_strdup_printf (
+            "%s is there: another import is making %s just now, or one that was killed left it; run "
+            "that one again or clear its work directory, or import under another name with --name",
+            partial, file);
+    if (lstat (final, &info) != 0)
+        return NULL;
+    if (!dir->replace)
+        return g_strdup_printf ("%s is there already; import under another name with --name, or replace it with "
+                                "--replace",
+                                final);
+    return S_ISREG (info.st_mode) ? NULL
+                                  : g_strdup_printf ("%s is not a plain file, so it is not replaced; move it away or "
+                                                     "import under another name with --name",
+                                                     final);
+}
+
+/* Calls LOOK for the folder and name of each file that this import makes, until it gives false. */
+static bool
+each_file (struct directory *dir, const struct vmf_vm *vm, const struct vmf_target_disk_wish *wishes, unsigned n_disks,
+           bool (*look) (struct directory *dir, const char *folder, const char *file, void *data), void *data)
+{
+    for (unsigned i = 0; i < n_disks; i++)
+    {
+        g_autofree char *folder = folder_of (dir, &wishes[i]);
+        g_autofree char *file = vmf_target_disk_name (vm->name, i, wishes[i].format);
+        if (!look (dir, folder, file, data))
+            return false;
+    }
+    g_autofree char *xml = g_strconcat (vm->name, ".xml", NULL);
+    return look (dir, dir->path, xml, data);
+}
+
+static bool
+find_taken (struct directory *dir, const char *folder, const char *file, void *data)
+{
+    g_autofree char *taken = taken_sentence (dir, folder, file);
+    if (taken)
+        vmf_findings_add (data, VMF_FINDING_BLOCKING, "%s", taken);
+    return true;
+}
+
+static bool
+check (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_target_disk_wish *wishes, unsigned n_disks,
+       GPtrArray *findings, GError **error)
+{
+    struct directory *dir = (struct directory *)target;
+    g_autofree char *problem = vmf_target_name_problem (vm->name);
+    if (problem)
+        vmf_findings_add (findings, VMF_FINDING_BLOCKING, "%s", problem);
+    check_folder (dir->path, findings);
+    g_autoptr (vmf_space) space = vmf_space_new ();
+    for (unsigned i = 0; i < n_disks; i++)
+    {
+        g_autofree char *folder = folder_of (dir, &wishes[i]);
+        if (wishes[i].pool && strcmp (folder, dir->path) != 0)
+            check_folder (folder, findings);
+        vmf_space_need (space, folder, folder, 0, &wishes[i]);
+    }
+    vmf_space_report (space, findings);
+    if (!problem)
+        each_file (dir, vm, wishes, n_disks, find_taken, findings);
+    return true;
+}
+
+static bool
+fail_taken (struct directory *dir, const char *folder, const char *file, void *data)
+{
+    g_autofree char *taken = taken_sentence (dir, folder, file);
+    if (taken)
+        g_set_error (data, VMF_ERROR, VMF_ERROR_EXISTS, "%s", taken);
+    return !taken;
+}
+
+static bool
+make_folder (struct directory *dir, const char *path, GError **error)
+{
+    return access (path, F_OK) == 0 || vmf_undo_create_dir (dir->undo, path, error);
+}
+
+static struct piece *
+add_piece (struct directory *dir, const char *folder, const char *file, mode_t mode, GError **error)
+{
+    struct piece *piece = g_new0 (struct piece, 1);
+    piece->partial = partial_name (folder, file);
+    piece->final = g_build_filename (folder, file, NULL);
+    g_ptr_array_add (dir->pieces, piece);
+    piece->fd = vmf_undo_create_file (dir->undo, piece->partial, mode, error);
+    return piece->fd >= 0 ? piece : NULL;
+}
+
+static struct vmf_target_disk *
+create_disk (struct directory *dir, const char *name, const struct vmf_target_disk_wish *wish,
+             GCancellable *cancellable, GError **error)
+{
+    g_autofree char *folder = folder_of (dir, wish);
+    if (!make_folder (dir, folder, error))
+        return NULL;
+    /* 0600: a disk holds its owner's secrets. libvirt hands it to QEMU's user when the domain starts. */
+    struct piece *piece = add_piece (dir, folder, name, 0600, error);
+    if (!piece
+        || !vmf_blank_make (piece->partial, wish->format, wish->size_bytes, wish->preallocate, cancellable, error))
+        return NULL;
+    struct vmf_target_disk *disk = g_new0 (struct vmf_target_disk, 1);
+    disk->path = g_strdup (piece->partial);
+    disk->final_path = g_strdup (piece->final);
+    disk->format = g_strdup (wish->format);
+    disk->fresh = true;
+    return disk;
+}
+
+static GPtrArray *
+create (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_target_disk_wish *wishes, unsigned n_disks,
+        GCancellable *cancellable, GError **error)
+{
+    struct directory *dir = (struct directory *)target;
+    g_autoptr (GPtrArray) disks = g_ptr_array_new_with_free_func (vmf_target_disk_free);
+    g_autofree char *problem = vmf_target_name_problem (vm->name);
+    if (problem)
+        return g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "%s", problem), NULL;
+    g_autofree char *xml = g_strconcat (vm->name, ".xml", NULL);
+    if (!each_file (dir, vm, wishes, n_disks, fail_taken, error) || !(dir->undo = vmf_undo_open (dir->work_dir, error))
+        || !make_folder (dir, dir->path, error))
+        return NULL;
+    for (unsigned i = 0; i < n_disks; i++)
+    {
+        g_autofree char *name = vmf_target_disk_name (vm->name, i, wishes[i].format);
+        struct vmf_target_disk *disk = NULL;
+        if (g_cancellable_is_cancelled (cancellable))
+            g_set_error (error, VMF_ERROR, VMF_ERROR_CANCELLED, "making the disks was stopped");
+        else
+            disk = create_disk (dir, name, &wishes[i], cancellable, error);
+        if (!disk)
+            return NULL;
+        g_ptr_array_add (disks, disk);
+    }
+    return add_piece (dir, dir->path, xml, 0644, error) ? g_steal_pointer (&disks) : NULL;
+}
+
+static bool
+write_text (int fd, const char *path, const char *text, GError **error)
+{
+    size_t length = strlen (text);
+    ssize_t n = 0;
+    for (size_t at = 0; at < length && n >= 0; at += (size_t)n)
+        n = write (fd, text + at, length - at);
+    if (n < 0)
+        g_set_error (error, VMF_ERROR, errno == ENOSPC ? VMF_ERROR_NO_SPACE : VMF_ERROR_FAILED, "cannot write %s: %s",
+                     path, g_strerror (errno));
+    return n >= 0;
+}
+
+/* Gives a piece its final name. What had it before is moved aside, and is trash once all is done. */
+static bool
+reveal (struct directory *dir, const struct piece *piece, GError **error)
+{
+    struct stat info;
+    g_autofree char *folder = g_path_get_dirname (piece->final);
+    g_autofree char *name = g_path_get_basename (piece->final);
+    g_autofree char *old = g_strdup_printf ("%s/.%s.vmferry-old", folder, name);
+    if (dir->replace && lstat (piece->final, &info) == 0
+        && (!vmf_undo_rename (dir->undo, piece->final, old, error) || !vmf_undo_trash_file (dir->undo, old, error)))
+        return false;
+    return vmf_undo_rename (dir->undo, piece->partial, piece->final, error);
+}
+
+static char *
+finish (struct vmf_target *target, const struct vmf_vm *vm, const char *xml, GError **error)
+{
+    struct directory *dir = (struct directory *)target;
+    const struct piece *last = g_ptr_array_index (dir->pieces, dir->pieces->len - 1);
+    if (!write_text (last->fd, last->partial, xml, error))
+        return NULL;
+    for (guint i = 0; i < dir->pieces->len; i++)
+    {
+        const struct piece *piece = g_ptr_array_index (dir->pieces, i);
+        if (fsync (piece->fd) == 0)
+            continue;
+        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot bring %s to disk: %s", piece->partial,
+                     g_strerror (errno));
+        return NULL;
+    }
+    for (guint i = 0; i < dir->pieces->len; i++)
+    {
+        const struct piece *piece = g_ptr_array_index (dir->pieces, i);
+        if (!reveal (dir, piece, error) || !vmf_undo_sync_parent (piece->final, error))
+            return NULL;
+    }
+    if (!vmf_undo_commit (dir->undo, error))
+        return NULL;
+    /* The VM stands; an old file that could not be deleted does not undo that, and stays in the list. */
+    vmf_undo_run (dir->work_dir, NULL, NULL);
+    return g_strdup (last->final);
+}
+
+static bool
+abort_import (struct vmf_target *target, GError **error)
+{
+    struct directory *dir = (struct directory *)target;
+    if (!dir->undo) /* never created anything; a list that lies there is somebody else's */
+        return true;
+    g_clear_pointer (&dir->undo, vmf_undo_free);
+    g_ptr_array_set_size (dir->pieces, 0);
+    return vmf_undo_run (dir->work_dir, NULL, error);
+}
+
+const struct vmf_target_ops vmf_target_directory_ops = {
+    .name = "directory",
+    .claims = claims,
+    .open = directory_open,
+    .close = directory_close,
+    .check = check,
+    .create = create,
+    .finish = finish,
+    .abort = abort_import,
+};

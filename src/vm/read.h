@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Readers: text to struct vmf_vm. Pure functions; no file, no network, no entity is ever fetched.
+ *
+ * TEXT is what somebody else wrote and is not trusted: documents above 16 MiB, DTDs and entities, more than 4096
+ * devices, numbers out of range and names with NUL or control bytes are refused (VMF_ERROR_UNSAFE or VMF_ERROR_CORRUPT)
+ * with the line where one is known. Paths are handed on as written; whoever opens them checks where they lead. Each
+ * gives a new machine, or NULL with ERROR set.
+ */
+#pragma once
+#include "vm/vm.h"
+
+/* OVF 1.x and 2.0 (DMTF DSP0243), as VMware, VirtualBox and oVirt write it. A disk's place.path is the File's href; an
+   href with a scheme is refused. Several VirtualSystems: the first, and a note names the others. */
+struct vmf_vm *vmf_vm_read_ovf (const char *text, size_t length, GError **error);
+
+/* VMware's .vmx (and .vmtx): "key = "value"" lines, |XX escapes, .encoding. */
+struct vmf_vm *vmf_vm_read_vmx (const char *text, size_t length, GError **error);
+
+/* libvirt domain XML: types kvm, qemu, xen (pv, pvh, hvm), vmware. */
+struct vmf_vm *vmf_vm_read_libvirt (const char *text, size_t length, GError **error);

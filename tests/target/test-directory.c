@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The directory target (B11, B14, C15): what it leaves at the end, after a failure and after a kill at any step. */
+#include "support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct setup
+{
+    char *folder, *work, *other; /* the target, the work directory, a second place for disks */
+    struct vmf_vm *vm;
+    struct vmf_target_disk_wish wishes[2];
+    bool replace;
+};
+
+static void
+set_up (struct setup *s, const void *data)
+{
+    s->folder = new_folder ();
+    s->work = new_folder ();
+    s->other = new_folder ();
+    s->vm = sample_vm ();
+    s->wishes[0] = (struct vmf_target_disk_wish){ .format = "qcow2", .size_bytes = 8 << 20 };
+    s->wishes[1] = (struct vmf_target_disk_wish){ .format = "raw", .size_bytes = 3 << 20, .pool = s->other };
+}
+
+static void
+tear_down (struct setup *s, const void *data)
+{
+    char *const folders[] = { s->folder, s->work, s->other };
+    for (size_t i = 0; i < G_N_ELEMENTS (folders); i++)
+    {
+        remove_tree (folders[i]);
+        g_free (folders[i]);
+    }
+    vmf_vm_free (s->vm);
+}
+
+static struct vmf_target *
+open_target (struct setup *s)
+{
+    g_autoptr (GError) error = NULL;
+    const struct vmf_target_options options = { .work_dir = s->work, .replace = s->replace };
+    struct vmf_target *target = vmf_target_open (s->folder, &options, &error);
+    g_assert_no_error (error);
+    g_assert_cmpstr (target->ops->name, ==, "directory");
+    return target;
+}
+
+/* Names in the target, a bar, names in the second place, a bar, names in the work directory. */
+static char *
+all_names (struct setup *s)
+{
+    g_autofree char *folder = names_in (s->folder), *other = names_in (s->other), *work = names_in (s->work);
+    return g_strjoin ("|", folder, other, work, NULL);
+}
+
+static void
+assert_names (struct setup *s, const char *expected)
+{
+    g_autofree char *names = all_names (s);
+    g_assert_cmpstr (names, ==, expected);
+}
+
+/* Create, write, finish; on failure abort. False: it failed. */
+static bool
+import (struct setup *s)
+{
+    g_autoptr (vmf_target) target = open_target (s);
+    g_autoptr (GPtrArray) disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, NULL);
+    if (disks)
+        write_start (((struct vmf_target_disk *)g_ptr_array_index (disks, 1))->path, "new");
+    g_autofree char *made = disks ? target->ops->finish (target, s->vm, "<new/>", NULL) : NULL;
+    if (made)
+        return true;
+    g_autoptr (GError) error = NULL;
+    target->ops->abort (target, &error);
+    g_assert_no_error (error);
+    return false;
+}
+
+static void
+import_in_child (void *data)
+{
+    import (data);
+}
+
+static void
+assert_content (const char *folder, const char *name, const char *expected)
+{
+    g_autofree char *path = g_build_filename (folder, name, NULL), *text = NULL;
+    g_assert_true (g_file_get_contents (path, &text, NULL, NULL));
+    g_assert_cmpstr (text, ==, expected);
+}
+
+static void
+put (const char *folder, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename (folder, name, NULL);
+    g_assert_true (g_file_set_contents (path, text, -1, NULL));
+}
+
+static const char finished[] = "web01-sda.qcow2 web01.xml|web01-sdb.raw|";
+
+static void
+makes_images (struct setup *s, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GPtrArray) findings = vmf_findings_new ();
+    g_autoptr (vmf_target) target = open_target (s);
+    g_assert_true (target->ops->check (target, s->vm, s->wishes, 2, findings, &error));
+    assert_not_blocked (findings);
+    assert_names (s, "||");
+    g_autoptr (GPtrArray) disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, &error);
+    g_assert_no_error (error);
+    const struct vmf_target_disk *first = g_ptr_array_index (disks, 0), *second = g_ptr_array_index (disks, 1);
+    assert_names (s, ".web01-sda.qcow2.vmferry-partial .web01.xml.vmferry-partial|.web01-sdb.raw.vmferry-partial|undo");
+    struct stat raw;
+    g_assert_cmpint (stat (second->path, &raw), ==, 0);
+    g_assert_cmpint (raw.st_size, ==, 3 << 20);
+    g_assert_cmpint (raw.st_blocks, ==, 0);
+    g_assert_cmpint (raw.st_mode & 0777, ==, 0600);
+    g_assert_true (first->fresh && second->fresh);
+    g_autofree char *info = output_of ("qemu-img", "info", "--output=json", "-f", "qcow2", first->path, NULL);
+    const char *const facts[] = { "\"virtual-size\": 8388608", "\"compat\": \"1.1\"", "\"lazy-refcounts\": false",
+                                  "\"cluster-size\": 65536" };
+    for (size_t i = 0; i < G_N_ELEMENTS (facts); i++)
+        g_assert_nonnull (strstr (info, facts[i]));
+    write_start (second->path, "bytes");
+    g_autofree char *made = target->ops->finish (target, s->vm, "<domain/>", &error);
+    g_assert_no_error (error);
+    assert_names (s, finished);
+    assert_content (s->folder, "web01.xml", "<domain/>");
+    g_assert_true (g_str_has_prefix (made, s->folder) && g_str_has_suffix (made, "/web01.xml"));
+    g_assert_true (g_file_test (first->final_path, G_FILE_TEST_IS_REGULAR));
+    g_assert_true (g_file_test (second->final_path, G_FILE_TEST_IS_REGULAR));
+    g_assert_true (target->ops->abort (target, &error)); /* nothing to abort */
+    assert_names (s, finished);
+}
+
+static void
+preallocates (struct setup *s, const void *data)
+{
+    s->wishes[0].preallocate = s->wishes[1].preallocate = true;
+    g_autoptr (vmf_target) target = open_target (s);
+    g_autoptr (GPtrArray) disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, NULL);
+    g_assert_nonnull (disks);
+    for (guint i = 0; i < 2; i++)
+    {
+        struct stat info;
+        g_assert_cmpint (stat (((struct vmf_target_disk *)g_ptr_array_index (disks, i))->path, &info), ==, 0);
+        g_assert_cmpint (info.st_blocks * 512, >=, (int64_t)s->wishes[i].size_bytes);
+    }
+    g_assert_true (target->ops->abort (target, NULL));
+    assert_names (s, "||");
+}
+
+static void
+makes_the_directory (struct setup *s, const void *data)
+{
+    g_autofree char *deep = g_build_filename (s->folder, "a", "b", NULL), *a = g_build_filename (s->folder, "a", NULL);
+    g_autofree char *was = g_steal_pointer (&s->folder);
+    g_autoptr (GPtrArray) findings = vmf_findings_new ();
+    s->folder = g_strdup (deep);
+    g_autoptr (vmf_target) too_deep = open_target (s);
+    g_assert_true (too_deep->ops->check (too_deep, s->vm, s->wishes, 2, findings, NULL));
+    assert_finding (findings, VMF_FINDING_BLOCKING, a, "not there", NULL);
+    g_free (s->folder);
+    s->folder = g_strdup (a);
+    g_ptr_array_set_size (findings, 0);
+    g_autoptr (vmf_target) target = open_target (s);
+    g_assert_true (target->ops->check (target, s->vm, s->wishes, 2, findings, NULL));
+    assert_finding (findings, VMF_FINDING_INFO, a, "will be made", NULL);
+    assert_not_blocked (findings);
+    g_autoptr (GPtrArray) disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, NULL);
+    g_assert_true (disks && g_file_test (a, G_FILE_TEST_IS_DIR));
+    g_assert_true (target->ops->abort (target, NULL));
+    g_assert_false (g_file_test (a, G_FILE_TEST_EXISTS));
+    g_free (s->folder);
+    s->folder = g_steal_pointer (&was);
+}
+
+static void
+never_overwrites (struct setup *s, const void *data)
+{
+    const char *const names[] = { "web01.xml", "web01-sda.qcow2" };
+    for (size_t i = 0; i < G_N_ELEMENTS (names); i++)
+    {
+        g_autoptr (GPtrArray) findings = vmf_findings_new ();
+        g_autoptr (GError) error = NULL;
+        g_autoptr (vmf_target) target = open_target (s);
+        g_autofree char *path = g_build_filename (s->folder, names[i], NULL);
+        put (s->folder, names[i], "mine");
+        g_assert_true (target->ops->check (target, s->vm, s->wishes, 2, findings, NULL));
+        assert_finding (findings, VMF_FINDING_BLOCKING, names[i], "--name", "--replace", NULL);
+        g_assert_null (target->ops->create (target, s->vm, s->wishes, 2, NULL, &error));
+        g_assert_error (error, VMF_ERROR, VMF_ERROR_EXISTS);
+        assert_content (s->folder, names[i], "mine");
+        unlink (path);
+        assert_names (s, "||");
+    }
+}
+
+/* Somebody else takes the name while the disks are copied. */
+static void
+loses_the_race_at_finish (struct setup *s, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (vmf_target) target = open_target (s);
+    g_autoptr (GPtrArray) disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, NULL);
+    put (s->folder, "web01.xml", "mine");
+    g_assert_null (target->ops->finish (target, s->vm, "<domain/>", &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_EXISTS);
+    g_assert_true (target->ops->abort (target, NULL));
+    assert_names (s, "web01.xml||");
+    assert_content (s->folder, "web01.xml", "mine");
+}
+
+static void
+two_imports_of_one_name (struct setup *s, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (vmf_target) first = open_target (s);
+    g_autoptr (GPtrArray) disks = first->ops->create (first, s->vm, s->wishes, 2, NULL, NULL);
+    g_autofree char *first_work = g_steal_pointer (&s->work);
+    s->work = new_folder ();
+    s->wishes[0].format = "raw"; /* other file names, but the same XML */
+    s->wishes[1].pool = NULL;
+    s->replace = true;
+    g_autoptr (vmf_target) second = open_target (s);
+    g_assert_null (second->ops->create (second, s->vm, s->wishes, 2, NULL, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_EXISTS);
+    g_assert_nonnull (strstr (error->message, "another import"));
+    g_assert_true (second->ops->abort (second, NULL));
+    g_autofree char *made = first->ops->finish (first, s->vm, "<domain/>", NULL);
+    g_assert_nonnull (made);
+    assert_names (s, finished);
+    remove_tree (first_work);
+}
+
+static void
+put_old (struct setup *s)
+{
+    put (s->folder, "web01.xml", "old xml");
+    put (s->folder, "web01-sda.qcow2", "old sda");
+    put (s->other, "web01-sdb.raw", "old sdb");
+    s->replace = true;
+}
+
+/* Everything as before, or all of the new; nothing besides. True: the new. */
+static bool
+assert_old_or_new (struct setup *s)
+{
+    g_autofree char *names = all_names (s), *xml_path = g_build_filename (s->folder, "web01.xml", NULL), *xml = NULL;
+    if (!s->replace && strcmp (names, "||") == 0)
+        return false;
+    g_assert_cmpstr (names, ==, finished);
+    g_assert_true (g_file_get_contents (xml_path, &xml, NULL, NULL));
+    if (s->replace && strcmp (xml, "old xml") == 0)
+    {
+        assert_content (s->folder, "web01-sda.qcow2", "old sda");
+        assert_content (s->other, "web01-sdb.raw", "old sdb");
+        return false;
+    }
+    g_assert_cmpstr (xml, ==, "<new/>");
+    g_autofree char *raw = g_build_filename (s->other, "web01-sdb.raw", NULL);
+    g_autofree char *qcow = g_build_filename (s->folder, "web01-sda.qcow2", NULL), *bytes = NULL, *magic = NULL;
+    gsize length;
+    g_assert_true (g_file_get_contents (raw, &bytes, &length, NULL) && g_file_get_contents (qcow, &magic, NULL, NULL));
+    g_assert_cmpuint (length, ==, 3 << 20);
+    g_assert_cmpmem (bytes, 3, "new", 3);
+    g_assert_cmpmem (magic, 4, "QFI\xfb", 4);
+    return true;
+}
+
+static void
+empty_folders (struct setup *s)
+{
+    char *const folders[] = { s->folder, s->other };
+    for (size_t i = 0; i < G_N_ELEMENTS (folders); i++)
+    {
+        remove_tree (folders[i]);
+        g_assert_cmpint (mkdir (folders[i], 0700), ==, 0);
+    }
+}
+
+/* B14, and row 5 of the shown-by list: SIGKILL before and behind every step, then what the next start does. */
+static void
+killed_at_each_step (struct setup *s, const void *data)
+{
+    bool replace = data != NULL, killed = true;
+    unsigned steps = 0, with_old = 0, with_new = 0;
+    while (killed)
+    {
+        g_autoptr (GError) error = NULL;
+        empty_folders (s);
+        if (replace)
+            put_old (s);
+        killed = dies_at (++steps, import_in_child, s);
+        vmf_target_undo_leftovers (s->work, NULL, &error);
+        g_assert_no_error (error);
+        bool is_new = assert_old_or_new (s);
+        with_old += killed && !is_new;
+        with_new += killed && is_new;
+    }
+    g_test_message ("%u steps; the old stood after %u kills, the new after %u", steps, with_old, with_new);
+    g_assert_cmpuint (with_old, >, 10);
+    g_assert_cmpuint (with_new, >, 0);
+}
+
+static void
+fails_at_each_step (struct setup *s, const void *data)
+{
+    bool good = false;
+    unsigned steps = 0;
+    while (!good)
+    {
+        empty_folders (s);
+        if (data)
+            put_old (s);
+        faults = (struct faults){ .fail_at = ++steps, .fail_errno = EIO };
+        good = import (s);
+        bool seen = faults.calls >= steps;
+        faults = (struct faults){ 0 };
+        g_assert_true (assert_old_or_new (s) == good);
+        g_assert_true (good == !seen);
+    }
+    g_assert_cmpuint (steps, >, 10);
+}
+
+/* What lies under our name but is not what we made stays, and is named. */
+static void
+leaves_what_is_not_ours (struct setup *s, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GPtrArray) removed = g_ptr_array_new_with_free_func (g_free);
+    g_autoptr (vmf_target) target = open_target (s);
+    g_autoptr (GPtrArray) disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, NULL);
+    const struct vmf_target_disk *disk = g_ptr_array_index (disks, 0);
+    unlink (disk->path);
+    g_assert_true (g_file_set_contents (disk->path, "somebody's", -1, NULL));
+    g_assert_true (vmf_target_undo_leftovers (s->work, removed, &error));
+    assert_names (s, ".web01-sda.qcow2.vmferry-partial||");
+    bool named = false;
+    for (guint i = 0; i < removed->len; i++)
+    {
+        const char *line = g_ptr_array_index (removed, i);
+        named = named || (strstr (line, disk->path) && strstr (line, "left alone"));
+    }
+    g_assert_true (named);
+}
+
+/* Killed between the line and the file, then somebody makes a file of that name: only an empty one may go. */
+static void
+leaves_what_came_after (struct setup *s, const void *data)
+{
+    unsigned n = 0;
+    for (bool hit = false; !hit; n++)
+    {
+        g_autofree char *list = g_build_filename (s->work, "undo", NULL), *text = NULL;
+        empty_folders (s);
+        g_assert_true (dies_at (n + 1, import_in_child, s));
+        hit = g_file_get_contents (list, &text, NULL, NULL) && strstr (text, "sda.qcow2") && !strstr (text, "did");
+        if (!hit)
+            g_assert_true (vmf_target_undo_leftovers (s->work, NULL, NULL));
+    }
+    g_autofree char *before = names_in (s->folder);
+    put (s->folder, ".web01-sda.qcow2.vmferry-partial", "somebody's");
+    g_assert_true (vmf_target_undo_leftovers (s->work, NULL, NULL));
+    g_assert_cmpstr (before, ==, "");
+    assert_names (s, ".web01-sda.qcow2.vmferry-partial||");
+}
+
+static void
+cancelled (struct setup *s, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+    g_autoptr (vmf_target) target = open_target (s);
+    g_cancellable_cancel (cancellable);
+    g_assert_null (target->ops->create (target, s->vm, s->wishes, 2, cancellable, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_CANCELLED);
+    g_assert_true (target->ops->abort (target, NULL));
+    assert_names (s, "||");
+}
+
+static void
+damaged_list_is_said (struct setup *s, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    put (s->work, "undo", "{\"do\":\"file\",\"path\":\"/x\"}\nnonsense\n");
+    g_assert_false (vmf_target_undo_leftovers (s->work, NULL, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_CORRUPT);
+    g_assert_nonnull (strstr (error->message, "line 2"));
+}
+
+/* PITFALLS 40: a small file system, and two disks that only together are too large for it. */
+static void
+space (struct setup *s, const void *data)
+{
+    if (unshare (CLONE_NEWNS) != 0 || mount ("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0
+        || mount ("tmpfs", s->folder, "tmpfs", 0, "size=8m") != 0)
+        return g_test_skip ("a small file system can be mounted by root only");
+    g_autofree char *sub = g_build_filename (s->folder, "sub", NULL);
+    g_autoptr (GPtrArray) findings = vmf_findings_new ();
+    g_autoptr (GError) error = NULL;
+    g_autoptr (vmf_target) target = open_target (s);
+    s->wishes[0] = (struct vmf_target_disk_wish){ .format = "raw", .size_bytes = 5 << 20 };
+    s->wishes[1] = (struct vmf_target_disk_wish){ .format = "raw", .size_bytes = 5 << 20, .pool = sub };
+    g_assert_true (target->ops->check (target, s->vm, s->wishes, 2, findings, NULL));
+    assert_finding (findings, VMF_FINDING_BLOCKING, "8.0 MiB free", "10.0 MiB", NULL);
+    g_ptr_array_set_size (findings, 0);
+    s->wishes[1].expected_bytes = 1 << 20;
+    g_assert_true (target->ops->check (target, s->vm, s->wishes, 2, findings, NULL));
+    assert_not_blocked (findings);
+    s->wishes[0].preallocate = s->wishes[1].preallocate = true;
+    g_assert_null (target->ops->create (target, s->vm, s->wishes, 2, NULL, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_NO_SPACE);
+    g_assert_true (target->ops->abort (target, NULL));
+    assert_names (s, "||");
+    umount2 (s->folder, MNT_DETACH);
+}
+
+int
+main (int argc, char **argv)
+{
+    g_test_init (&argc, &argv, NULL);
+#define ADD(path, data, function) g_test_add (path, struct setup, data, set_up, function, tear_down)
+    ADD ("/target/directory/makes-images", NULL, makes_images);
+    ADD ("/target/directory/preallocates", NULL, preallocates);
+    ADD ("/target/directory/makes-the-directory", NULL, makes_the_directory);
+    ADD ("/target/directory/never-overwrites", NULL, never_overwrites);
+    ADD ("/target/directory/loses-the-race-at-finish", NULL, loses_the_race_at_finish);
+    ADD ("/target/directory/two-imports-of-one-name", NULL, two_imports_of_one_name);
+    ADD ("/target/directory/killed-at-each-step", NULL, killed_at_each_step);
+    ADD ("/target/directory/killed-at-each-step-of-a-replace", "replace", killed_at_each_step);
+    ADD ("/target/directory/fails-at-each-step", NULL, fails_at_each_step);
+    ADD ("/target/directory/fails-at-each-step-of-a-replace", "replace", fails_at_each_step);
+    ADD ("/target/directory/leaves-what-is-not-ours", NULL, leaves_what_is_not_ours);
+    ADD ("/target/directory/leaves-what-came-after", NULL, leaves_what_came_after);
+    ADD ("/target/directory/cancelled", NULL, cancelled);
+    ADD ("/target/directory/damaged-list-is-said", NULL, damaged_list_is_said);
+    ADD ("/target/directory/space", NULL, space);
+    return g_test_run ();
+}
