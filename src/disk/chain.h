@@ -42,9 +42,9 @@ bool vmf_chain_present_bytes (struct vmf_chain *chain, uint64_t *present_bytes, 
 /* Drops the source from beneath; OPTIONS are those of the start. Whoever reads on sees zeroes where nothing is. */
 bool vmf_chain_release_source (struct vmf_chain *chain, const struct vmf_chain_options *options, GError **error);
 
-/* Pass 2: begins to commit the overlay into the target; then ask until DONE. WRITTEN_BYTES and TOTAL_BYTES as QEMU
- * counts. */
-bool vmf_chain_commit_start (struct vmf_chain *chain, GError **error);
+/* Pass 2: begins to commit the overlay into the target; then ask until DONE. OVERLAY_BYTES gets what the overlay holds.
+   WRITTEN_BYTES and TOTAL_BYTES are QEMU's progress, in which free ranges count too. */
+bool vmf_chain_commit_start (struct vmf_chain *chain, uint64_t *overlay_bytes, GError **error);
 bool vmf_chain_commit_poll (struct vmf_chain *chain, bool *done, uint64_t *written_bytes, uint64_t *total_bytes,
                             GError **error);
 

@@ -131,9 +131,13 @@ probe_guest (const char *qemu, GCancellable *cancellable, char **why, bool *canc
     return works;
 }
 
+/* VMFERRY_CACHE_DIR is for tests and for hosts with a read-only /run. */
 static char *
 cache_path (void)
 {
+    const char *set = g_getenv ("VMFERRY_CACHE_DIR");
+    if (set)
+        return g_build_filename (set, "kvm", NULL);
     return geteuid () == 0 ? g_strdup ("/run/vmferry/kvm")
                            : g_build_filename (g_get_user_cache_dir (), "vmferry", "kvm", NULL);
 }
@@ -146,8 +150,8 @@ cache_key (const char *qemu)
     struct stat info;
     if (!g_file_get_contents ("/proc/sys/kernel/random/boot_id", &boot_id, NULL, NULL) || stat (qemu, &info) != 0)
         return NULL;
-    return g_strdup_printf ("%s %s %lld %lld", g_strchomp (boot_id), qemu, (long long)info.st_mtime,
-                            (long long)info.st_size);
+    return g_strdup_printf ("%s %s %lld.%09ld %lld", g_strchomp (boot_id), qemu, (long long)info.st_mtim.tv_sec,
+                            info.st_mtim.tv_nsec, (long long)info.st_size);
 }
 
 static bool

@@ -81,8 +81,9 @@ vmf_convert_write_xml (const struct vmf_convert_options *options)
     const char *os_type = vm->origin == VMF_ORIGIN_XEN_PV ? "xen" : "hvm";
     g_string_append_printf (xml, "<domain type='%s'>\n", domain_type (vm->origin));
     add_text (xml, "  <name>", vm->name ? vm->name : "guest", "</name>\n");
-    g_string_append_printf (xml, "  <memory unit='b'>%" G_GUINT64_FORMAT "</memory>\n  <vcpu>%u</vcpu>\n",
-                            vm->memory_bytes ? vm->memory_bytes : (uint64_t)1 << 30, vm->vcpus ? vm->vcpus : 1);
+    /* In KiB without a unit: virt-v2v 2.2 takes no notice of unit='b'. */
+    g_string_append_printf (xml, "  <memory>%" G_GUINT64_FORMAT "</memory>\n  <vcpu>%u</vcpu>\n",
+                            vm->memory_bytes ? vm->memory_bytes / 1024 : (uint64_t)1 << 20, vm->vcpus ? vm->vcpus : 1);
     g_string_append_printf (xml, "  <os%s>\n", uefi ? " firmware='efi'" : "");
     add_text (xml, "    <type arch='", vm->arch ? vm->arch : "x86_64", "'>");
     g_string_append_printf (xml, "%s</type>\n  </os>\n  <features><acpi/><apic/></features>\n  <devices>\n", os_type);

@@ -19,9 +19,9 @@ commit_poll (struct vmf_import *import, bool *all_done, GError **error)
     *all_done = true;
     for (unsigned i = 0; i < import->n_disks; i++)
     {
-        bool done = false;
-        uint64_t written = disk->size_bytes, total = disk->size_bytes;
         struct import_disk *disk = &import->disks[i];
+        uint64_t written = disk->size_bytes, total = disk->size_bytes;
+        bool done = false;
         if (!disk->committed && !vmf_chain_commit_poll (disk->chain, &done, &written, &total, error))
             return false;
         disk->committed = disk->committed || done;

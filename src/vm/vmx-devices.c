@@ -161,7 +161,7 @@ read_floppies (GHashTable *settings, struct vmf_vm *vm)
     }
 }
 
-/* By bus as VMware's firmware goes, then controller, then unit: the bus's index, which is in the slot's upper bits. */
+/* Numbers; for disks a slot: by bus as VMware's firmware goes, whose index is in the upper bits, controller, unit. */
 static int
 compare_slots (gconstpointer left, gconstpointer right)
 {
@@ -212,14 +212,39 @@ read_nic (GHashTable *settings, struct vmf_vm *vm, const char *name)
     nic->disconnected = vmf_vmx_is_false (settings, name, "startConnected");
 }
 
+/* "ethernet12.present" to 12. */
+static bool
+parse_nic (const char *key, guint *number)
+{
+    if (!g_str_has_prefix (key, "ethernet") || !g_str_has_suffix (key, ".present"))
+        return false;
+    const char *at = key + strlen ("ethernet");
+    g_autofree char *digits = g_strndup (at, strlen (at) - strlen (".present"));
+    uint64_t value;
+    /* A name with leading zeroes would not be found again. */
+    if ((digits[0] == '0' && digits[1]) || !vmf_text_to_uint64 (digits, "card", 0, 65535, &value, NULL))
+        return false;
+    *number = (guint)value;
+    return true;
+}
+
 void
 vmf_vmx_read_nics (GHashTable *settings, struct vmf_vm *vm)
 {
-    /* ESXi has ten at most; what lies beyond a gap counts, and what is absurd ends in vmf_vm_check(). */
-    for (unsigned i = 0; i <= VMF_DEVICES_MAX; i++)
+    g_autoptr (GArray) numbers = g_array_new (FALSE, FALSE, sizeof (guint));
+    GHashTableIter iter;
+    gpointer key, value;
+    g_hash_table_iter_init (&iter, settings);
+    while (g_hash_table_iter_next (&iter, &key, &value))
     {
-        g_autofree char *name = g_strdup_printf ("ethernet%u", i);
-        if (vmf_vmx_is_true (settings, name, "present"))
-            read_nic (settings, vm, name);
+        guint number;
+        if (g_ascii_strcasecmp (value, "TRUE") == 0 && parse_nic (key, &number))
+            g_array_append_val (numbers, number);
+    }
+    g_array_sort (numbers, compare_slots);
+    for (guint i = 0; i < numbers->len; i++)
+    {
+        g_autofree char *name = g_strdup_printf ("ethernet%u", g_array_index (numbers, guint, i));
+        read_nic (settings, vm, name);
     }
 }
