@@ -61,8 +61,10 @@ check-fast:
 check-asan:
 	@tests/run --only asan
 
+# The real lane answers 77 where emulation has no point on this machine today; 3 says that a goal was missed.
 bench: deps-test build
-	@bench/run
+	@VMFERRY=$(abspath $(BUILD))/vmferry bench/line --lane quick
+	@VMFERRY=$(abspath $(BUILD))/vmferry bench/line --lane real || [ $$? = 77 ]
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild

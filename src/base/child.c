@@ -336,8 +336,15 @@ last_words (struct vmf_child *child)
     g_mutex_unlock (&child->lock);
     g_auto (GStrv) lines = g_strsplit (g_strchomp (all), "\n", -1);
     guint n = g_strv_length (lines), first = n > 3 ? n - 3 : 0;
+    /* Each cut by itself, or a long one would push the last, which tends to say why, out of the message. */
+    for (guint i = first; i < n; i++)
+    {
+        char *cut = vmf_text_printable (lines[i], 400);
+        g_free (lines[i]);
+        lines[i] = cut;
+    }
     g_autofree char *joined = g_strjoinv ("; ", lines + first);
-    return n == 0 || *joined == '\0' ? g_strdup ("it said nothing") : vmf_text_printable (joined, 1500);
+    return *joined == '\0' ? g_strdup ("it said nothing") : g_steal_pointer (&joined);
 }
 
 static bool

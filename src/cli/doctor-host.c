@@ -6,10 +6,12 @@
 #include "base/text.h"
 #include "base/tools.h"
 #include "guest/accel.h"
+#include "import/work.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -139,6 +141,20 @@ look_at_kernel (GPtrArray *list)
     g_free (kernels.unreadable);
 }
 
+/* Debian leaves XFS out of libguestfs' appliance unless the package is asked for; others have it in. */
+static void
+look_at_appliance_xfs (GPtrArray *list)
+{
+    if (vmf_family_of (NULL) != VMF_FAMILY_DEBIAN)
+        return;
+    glob_t found = { 0 };
+    bool there = glob ("/usr/lib/*/guestfs/supermin.d/*packages-xfs", 0, NULL, &found) == 0;
+    globfree (&found);
+    struct row *row = row_add (list, "libguestfs XFS", there ? ROW_GOOD : ROW_WARNING, "%s",
+                               there ? "guests on XFS can be converted" : "guests on XFS cannot be converted");
+    row->package = there ? NULL : g_strdup ("libguestfs-xfs");
+}
+
 static void
 look_at_virtio_win (GPtrArray *list, const struct vmf_settings *settings)
 {
@@ -168,7 +184,7 @@ look_at_virtio_win (GPtrArray *list, const struct vmf_settings *settings)
 static void
 look_at_work_dir (GPtrArray *list, const struct vmf_settings *settings)
 {
-    const char *work = vmf_settings_get_string (settings, "work.dir");
+    g_autofree char *work = vmf_work_root (settings);
     g_autofree char *place = g_strdup (work);
     while (!g_file_test (place, G_FILE_TEST_IS_DIR) && strlen (place) > 1)
     {
@@ -194,6 +210,7 @@ doctor_look_at_host (GPtrArray *list, const struct vmf_settings *settings)
 {
     look_at_kvm (list);
     look_at_kernel (list);
+    look_at_appliance_xfs (list);
     look_at_namespaces (list);
     look_at_virtio_win (list, settings);
     look_at_work_dir (list, settings);

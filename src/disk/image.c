@@ -182,8 +182,10 @@ open_chain (struct opening *opening, int fd, char *path, uint64_t length_bytes, 
     close (fd);
     if (good)
         return g_steal_pointer (&image);
+    /* The image that has the fault is named, not all that led to it. */
     g_autofree char *shown = vmf_text_printable (path, 300);
-    g_prefix_error (error, "image '%s' (%s): ", shown, format ? format : "no format");
+    if (error && *error && !g_str_has_prefix ((*error)->message, "image '"))
+        g_prefix_error (error, "image '%s' (%s): ", shown, format ? format : "no format");
     return NULL;
 }
 

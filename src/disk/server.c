@@ -162,12 +162,12 @@ qemu_nbd (const json_t *graph, const char *socket)
 static bool
 fail_with_words (struct vmf_server *server, GCancellable *cancellable, GError **error)
 {
-    struct vmf_child *child = g_ptr_array_index (server->children, server->children->len - 1);
     if (vmf_error_if_cancelled (cancellable, error))
         return false;
-    if (!vmf_child_running (child))
-        vmf_child_wait (child, 0, NULL, NULL); /* until its last line was read */
     g_autofree char *own = g_strdup (nbd_get_error ());
+    /* A helper's end is what makes sure that its last line was read. */
+    for (guint i = 0; i < server->children->len; i++)
+        vmf_child_stop (g_ptr_array_index (server->children, i), 1000);
     g_mutex_lock (&server->lock);
     g_autofree char *words = vmf_text_printable (server->said->len > 0 ? server->said->str : own ? own : "", 600);
     g_mutex_unlock (&server->lock);

@@ -165,6 +165,7 @@ vmf_filesystem_probe (const struct vmf_view *view, struct vmf_reader *reader, GE
     fs->type = "unknown";
     if (!vmf_view_read (view, reader, 0, head, VMF_PROBE_HEAD, error) || !search (&finding, view, reader, head, error))
         return NULL;
+    fs->n_claims = finding.n_types;
     if (finding.n_types == 0)
         vmf_probe_opaque (&probe, "nothing known was found in it");
     else if (finding.n_types > 1)

@@ -21,6 +21,7 @@ struct vmf_filesystem
 {
     enum vmf_filesystem_state state;
     const char *type;     /* as blkid calls it; "unknown" */
+    unsigned n_claims;    /* formats whose signatures were found */
     char *why;            /* a sentence for the user */
     const char *tool;     /* "partclone.ext4", or "btrfs" */
     bool windows_check;   /* NTFS: ntfs-3g.probe must agree that it is neither hibernated nor has an unclean log */

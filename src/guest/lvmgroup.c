@@ -270,7 +270,7 @@ place_volumes (struct group *group, GPtrArray *volumes)
     const struct vmf_lvmtext *sections = vmf_lvmtext_get (group->root, "logical_volumes");
     guint first = volumes->len;
     bool all_linear = true;
-    for (guint i = 0; sections && sections->is_section && i < sections->children->len && !group->trouble; i++)
+    for (guint i = 0; sections && sections->is_section && i < sections->children->len; i++)
     {
         const struct vmf_lvmtext *section = g_ptr_array_index (sections->children, i);
         if (!section->is_section)
@@ -281,7 +281,8 @@ place_volumes (struct group *group, GPtrArray *volumes)
         struct vmf_lvm_volume *volume = g_new0 (struct vmf_lvm_volume, 1);
         volume->name = g_strdup_printf ("%s/%s", group->root->key, section->key);
         g_ptr_array_add (volumes, volume);
-        place_volume (group, section, volume);
+        if (!group->trouble)
+            place_volume (group, section, volume);
         if (!vmf_lvmtext_has (section, "status", "VISIBLE"))
             spoil (volume, g_strdup ("a hidden logical volume"));
         else if (vmf_lvmtext_has (section, "status", "PVMOVE") || vmf_lvmtext_has (section, "status", "LOCKED"))

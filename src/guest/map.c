@@ -240,8 +240,10 @@ look_into_disk (struct mapping *mapping, unsigned disk, GError **error)
                           false, error);
     if (table->trouble)
         return all_by_allocation (mapping, disk, table->trouble), true;
-    if (is_volume || (fs->why && strstr (fs->why, "several formats")))
+    if (is_volume)
         return all_by_allocation (mapping, disk, "it has a partition table and is a volume itself"), true;
+    if (fs->n_claims > 1)
+        return all_by_allocation (mapping, disk, fs->why), true;
     if (!table->type)
         return all_by_allocation (mapping, disk, "it has no partition table and nothing known was found in it"), true;
     for (guint i = 0; i < table->partitions->len; i++)
@@ -303,7 +305,9 @@ give_up (struct mapping *mapping, struct volume *volume, GError *failed, GError 
         g_propagate_error (error, failed);
         return false;
     }
-    decide (volume, VMF_MAP_WAY_ALLOCATION, failed->message);
+    bool ours = failed->code == VMF_ERROR_CORRUPT; /* a sentence of usedblocks.c's, not a program's words */
+    g_autofree char *why = g_strconcat (ours ? "" : "its map could not be read: ", failed->message, NULL);
+    decide (volume, VMF_MAP_WAY_ALLOCATION, why);
     g_error_free (failed);
     return true;
 }

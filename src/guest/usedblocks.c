@@ -241,5 +241,19 @@ vmf_used_check_ntfs (const struct vmf_filesystem *fs, const struct vmf_mount *mo
 {
     const char *argv[] = { "ntfs-3g.probe", "--readwrite", mount->file, NULL };
     g_autoptr (vmf_child) child = start_limited (argv, fs, mount, room, true, false, error);
-    return child && vmf_child_wait (child, timeout_ms (fs), cancellable, error);
+    GError *failed = NULL;
+    if (!child)
+        return false;
+    if (vmf_child_wait (child, timeout_ms (fs), cancellable, &failed))
+        return true;
+    /* its exit codes, of ntfs-3g.probe(8) */
+    if (strstr (failed->message, "exit status 14:"))
+        g_set_error_literal (error, VMF_ERROR, VMF_ERROR_CORRUPT,
+                             "Windows is hibernated in it, or was shut down with fast startup");
+    else if (strstr (failed->message, "exit status 15:"))
+        g_set_error_literal (error, VMF_ERROR, VMF_ERROR_CORRUPT, "its log is not clean");
+    else
+        g_propagate_error (error, g_steal_pointer (&failed));
+    g_clear_error (&failed);
+    return false;
 }

@@ -18,20 +18,6 @@ enum
 };
 
 static bool
-start_servers (struct vmf_import *import, GError **error)
-{
-    for (unsigned i = 0; i < import->n_disks; i++)
-    {
-        struct import_disk *disk = &import->disks[i];
-        g_autofree char *socket = g_strdup_printf ("%s/%s-source.sock", vmf_work_get_dir (import->work), disk->name);
-        disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, error);
-        if (!disk->server)
-            return false;
-    }
-    return true;
-}
-
-static bool
 start_chains (struct vmf_import *import, GError **error)
 {
     for (unsigned i = 0; i < import->n_disks; i++)
@@ -222,8 +208,7 @@ bool
 import_copy_and_convert (struct vmf_import *import, GError **error)
 {
     import->room = vmf_room_new (error);
-    if (!import->room || !start_servers (import, error) || !start_chains (import, error)
-        || (import->convert && !start_conversion (import, error)))
+    if (!import->room || !start_chains (import, error) || (import->convert && !start_conversion (import, error)))
         return false;
     if (import->source->ops->verify)
         import->verify_thread = g_thread_new ("verify", verify_thread, import);

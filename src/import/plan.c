@@ -4,6 +4,7 @@
  */
 #include "base/error.h"
 #include "base/text.h"
+#include "disk/nbd.h"
 #include "import/internal.h"
 
 #include <string.h>
@@ -11,6 +12,7 @@
 
 /* Compressed images say nothing of how much they hold; this is what disks of guests are packed to, roughly. */
 #define COMPRESSION_GUESS 3
+#define SECTOR_BYTES 512
 
 static bool
 is_virtio_guest (const struct vmf_vm *vm)
@@ -56,7 +58,7 @@ import_describe (struct vmf_import *import, GError **error)
 {
     struct vmf_source_options options = {
         .format = import->options.format,
-        .work_dir = import->work ? vmf_work_get_dir (import->work) : NULL,
+        .work_dir = import->options.dry_run ? NULL : vmf_work_get_dir (import->work), /* a dry run unpacks nothing */
     };
     import_stage_begin (import, "describe");
     import->source_opened_us = g_get_real_time ();
@@ -80,10 +82,9 @@ import_describe (struct vmf_import *import, GError **error)
 
 /* At most how much of the target this image will fill, as far as can be told without reading it. */
 static uint64_t
-expected_bytes (const struct vmf_image *image)
+expected_bytes (const struct vmf_image *image, uint64_t size)
 {
     struct stat info;
-    uint64_t size = image->size_bytes;
     if (!image->path || stat (image->path, &info) != 0 || !S_ISREG (info.st_mode) || image->backing)
         return size;
     uint64_t held = image->length_bytes ? image->length_bytes : (uint64_t)info.st_blocks * 512;
@@ -91,19 +92,38 @@ expected_bytes (const struct vmf_image *image)
     return MIN (size, may_be_compressed ? held * COMPRESSION_GUESS : held);
 }
 
+/* X8: the helper that will serve the disk is started now, tells its size and has to give its first sector. */
+static bool
+open_disk (struct vmf_import *import, struct import_disk *disk, GError **error)
+{
+    g_autofree char *socket = g_strdup_printf ("%s/%s-source.sock", vmf_work_get_dir (import->work), disk->name);
+    char sector[SECTOR_BYTES];
+    disk->image = import->source->ops->image (import->source, import->vm, disk->disk, import->stop, error);
+    disk->server = disk->image ? vmf_server_start (disk->image, disk->name, socket, import->stop, error) : NULL;
+    g_autoptr (nbd_handle) nbd = disk->server ? vmf_nbd_connect (vmf_server_get_uri (disk->server), disk->name,
+                                                                 VMF_NBD_NONE, import->stop, error)
+                                              : NULL;
+    if (!nbd)
+        return false;
+    disk->size_bytes = (uint64_t)nbd_get_size (nbd);
+    if (disk->size_bytes < SECTOR_BYTES)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "it is empty; leave it out with --disk %s:skip", disk->name);
+        return false;
+    }
+    return nbd_pread (nbd, sector, sizeof sector, 0, 0) == 0 || vmf_nbd_fail ("its first sector cannot be read", error);
+}
+
 static void
-open_images (struct vmf_import *import)
+open_disks (struct vmf_import *import)
 {
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         struct import_disk *disk = &import->disks[i];
         g_autoptr (GError) local = NULL;
-        disk->image = import->source->ops->image (import->source, import->vm, disk->disk, import->stop, &local);
-        if (!disk->image)
+        if (!open_disk (import, disk, &local))
             vmf_findings_add (import->findings, VMF_FINDING_BLOCKING, "disk %s: %s", disk->name, local->message);
-        else
-            disk->size_bytes = disk->image->size_bytes ? disk->image->size_bytes : disk->disk->capacity_bytes;
-        if (disk->image && disk->disk->shareable)
+        else if (disk->disk->shareable)
             vmf_findings_add (import->findings, VMF_FINDING_WARNING,
                               "disk %s is shared with other VMs; the copy will be this VM's own", disk->name);
     }
@@ -190,7 +210,8 @@ import_wishes (const struct vmf_import *import)
             .pool = disk->pool,
             .preallocate = disk->preallocate,
             .size_bytes = disk->size_bytes,
-            .expected_bytes = disk->image && !disk->preallocate ? expected_bytes (disk->image) : disk->size_bytes,
+            .expected_bytes =
+                disk->image && !disk->preallocate ? expected_bytes (disk->image, disk->size_bytes) : disk->size_bytes,
         };
     }
     return wishes;
@@ -201,7 +222,7 @@ check_target (struct vmf_import *import, GError **error)
 {
     struct vmf_target_options options = {
         .pool = import->options.pool,
-        .work_dir = import->work ? vmf_work_get_dir (import->work) : NULL,
+        .work_dir = import->options.dry_run ? NULL : vmf_work_get_dir (import->work),
         .replace = import->options.replace,
     };
     import->target = vmf_target_open (import->options.target, &options, error);
@@ -237,7 +258,7 @@ bool
 import_preflight (struct vmf_import *import, GError **error)
 {
     import_stage_begin (import, "preflight");
-    open_images (import);
+    open_disks (import);
     check_programs (import);
     check_windows (import);
     check_v2v_options (import);

@@ -125,9 +125,8 @@ static bool
 open_work (struct vmf_import *import, GError **error)
 {
     g_autofree char *base = g_path_get_basename (import->options.source);
-    if (import->options.dry_run)
-        return true;
-    clear_the_dead (import);
+    if (!import->options.dry_run)
+        clear_the_dead (import);
     import->work = vmf_work_new (import->settings, import->options.work_dir, base, error);
     if (!import->work)
         return false;

@@ -124,7 +124,8 @@ static void
 test_programs_we_start_are_in_the_table (void)
 {
     g_autofree char *src = g_test_build_filename (G_TEST_DIST, "..", "src", NULL);
-    g_autoptr (GRegex) regex = g_regex_new ("argv\\[[^]]*\\]\\s*=\\s*\\{\\s*\"([^\"]+)\"", 0, 0, NULL);
+    g_autoptr (GRegex) regex =
+        g_regex_new ("(?:argv\\[[^]]*\\]\\s*=\\s*\\{|= words \\()\\s*\"([a-z0-9.-]+)\"", 0, 0, NULL);
     g_autoptr (GDir) folders = g_dir_open (src, 0, NULL);
     const char *folder, *name;
     while ((folder = g_dir_read_name (folders)))

@@ -70,6 +70,8 @@ test_xml_as_virt_v2v_reads_it (void)
             g_error ("not understood: %sin: %s", wanted[i], output);
     g_assert_nonnull (strstr (xml, "<host name='localhost' port='2'/>"));
     g_assert_null (strstr (xml, "cdrom"));
+    const char *nic = strstr (xml, "<interface");
+    g_assert_true (nic && !strstr (nic + 1, "<interface")); /* the other one is kept out */
     vmf_v2v_clear (&v2v);
 }
 
@@ -139,6 +141,14 @@ test_no_virtio_is_seen (void)
     g_assert_false (result->caps.rtc_utc);
     if (g_file_test ("/usr/share/osinfo/os/microsoft.com/win-7.xml", G_FILE_TEST_EXISTS))
         g_assert_cmpstr (result->caps.osinfo_id, ==, "http://microsoft.com/win/7");
+}
+
+static void
+test_half_of_virtio_is_not_enough (void)
+{
+    g_autoptr (vmf_convert_result) result = read_text ("gcaps_block_bus = virtio-blk\ngcaps_net_bus = e1000\n", NULL);
+    g_assert_true (result->virtio_missing);
+    g_assert_cmpint (result->caps.disk_bus, ==, VMF_BUS_VIRTIO_BLK);
 }
 
 static void
@@ -386,6 +396,7 @@ main (int argc, char **argv)
     g_test_add_func ("/convert/guest-xml-as-virt-v2v-reads-it", test_xml_as_virt_v2v_reads_it);
     g_test_add_func ("/convert/log-of-a-debian", test_log_of_a_debian);
     g_test_add_func ("/convert/no-virtio-is-seen", test_no_virtio_is_seen);
+    g_test_add_func ("/convert/half-of-virtio-is-not-enough", test_half_of_virtio_is_not_enough);
     g_test_add_func ("/convert/last-gcaps-count", test_a_program_of_the_guest_cannot_speak_for_virt_v2v);
     g_test_add_func ("/convert/no-gcaps-is-an-error", test_no_gcaps_is_an_error);
     g_test_add_func ("/convert/changes-are-proven", test_changes_are_proven);

@@ -64,6 +64,22 @@ lab_tear_down (struct lab *lab, const void *data)
     vmf_vm_free (lab->vm);
 }
 
+static void
+skip (const void *reason)
+{
+    g_test_skip (reason);
+}
+
+void
+lab_add (const char *path, const void *data, void (*function) (struct lab *lab, const void *data))
+{
+    const char *why = g_getenv ("VMF_LAB_LIBVIRT_SKIP");
+    if (g_getenv ("VMF_LAB_LIBVIRT_URI"))
+        g_test_add (path, struct lab, data, lab_set_up, function, lab_tear_down);
+    else
+        g_test_add_data_func (path, why ? why : "this runs inside tests/lab/libvirtd", skip);
+}
+
 struct vmf_target *
 lab_open (struct lab *lab)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the libvirt tests share: a real pool in a libvirtd of our own, asked by virsh, a program that is not ours.
  *
- * The test programs run inside tests/lab/libvirtd, which sets VMF_LAB_LIBVIRT_URI. Outside of it they skip.
+ * The test programs run inside tests/lab/libvirtd, which sets VMF_LAB_LIBVIRT_URI, or says why
+ * there is none: then each test is skipped with that reason.
  */
 #pragma once
 #include "support.h"
@@ -18,7 +19,7 @@ struct lab
 
 void lab_set_up (struct lab *lab, const void *data);
 void lab_tear_down (struct lab *lab, const void *data);
-#define LAB_ADD(path, data, function) g_test_add (path, struct lab, data, lab_set_up, function, lab_tear_down)
+void lab_add (const char *path, const void *data, void (*function) (struct lab *lab, const void *data));
 
 struct vmf_target *lab_open (struct lab *lab);
 

@@ -36,6 +36,8 @@ __wrap_fsync (int fd)
 {
     faults.calls++;
     int result = __real_fsync (fd);
+    if (faults.calls == faults.hook_at)
+        faults.hook (faults.hook_data);
     if (faults.calls == faults.die_at)
         raise (SIGKILL);
     if (faults.calls == faults.fail_at)

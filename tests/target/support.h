@@ -15,6 +15,9 @@ struct faults
 {
     unsigned calls, die_at, fail_at; /* 0: never */
     int fail_errno;
+    unsigned hook_at; /* somebody else acts behind the nth call */
+    void (*hook) (void *data);
+    void *hook_data;
 };
 extern struct faults faults;
 

@@ -16,6 +16,7 @@ struct setup
     struct vmf_vm *vm;
     struct vmf_target_disk_wish wishes[2];
     bool replace;
+    bool took; /* take_the_name() was first */
 };
 
 static void
@@ -206,6 +207,17 @@ never_overwrites (struct setup *s, const void *data)
     }
 }
 
+static void
+empty_folders (struct setup *s)
+{
+    char *const folders[] = { s->folder, s->other };
+    for (size_t i = 0; i < G_N_ELEMENTS (folders); i++)
+    {
+        remove_tree (folders[i]);
+        g_assert_cmpint (mkdir (folders[i], 0700), ==, 0);
+    }
+}
+
 /* Somebody else takes the name while the disks are copied. */
 static void
 loses_the_race_at_finish (struct setup *s, const void *data)
@@ -219,6 +231,40 @@ loses_the_race_at_finish (struct setup *s, const void *data)
     g_assert_true (target->ops->abort (target, NULL));
     assert_names (s, "web01.xml||");
     assert_content (s->folder, "web01.xml", "mine");
+}
+
+static void
+take_the_name (void *data)
+{
+    struct setup *s = data;
+    g_autofree char *path = g_build_filename (s->folder, "web01-sda.qcow2", NULL);
+    int fd = open (path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    s->took = fd >= 0;
+    if (fd >= 0)
+        close (fd);
+}
+
+/* The same at every step, between our look and our rename too: what somebody else made is never renamed over. */
+static void
+loses_the_race_at_each_step (struct setup *s, const void *data)
+{
+    unsigned steps = 0, lost = 0;
+    for (bool seen = true; seen;)
+    {
+        g_autofree char *path = g_build_filename (s->folder, "web01-sda.qcow2", NULL);
+        struct stat info;
+        empty_folders (s);
+        s->took = false;
+        faults = (struct faults){ .hook_at = ++steps, .hook = take_the_name, .hook_data = s };
+        bool good = import (s);
+        seen = faults.calls >= steps;
+        faults = (struct faults){ 0 };
+        g_assert_cmpint (stat (path, &info), ==, 0);
+        g_assert_true ((info.st_size > 0) == !s->took);
+        g_assert_true (good == !s->took);
+        lost += !good;
+    }
+    g_assert_cmpuint (lost, >, 5);
 }
 
 static void
@@ -276,17 +322,6 @@ assert_old_or_new (struct setup *s)
     g_assert_cmpmem (bytes, 3, "new", 3);
     g_assert_cmpmem (magic, 4, "QFI\xfb", 4);
     return true;
-}
-
-static void
-empty_folders (struct setup *s)
-{
-    char *const folders[] = { s->folder, s->other };
-    for (size_t i = 0; i < G_N_ELEMENTS (folders); i++)
-    {
-        remove_tree (folders[i]);
-        g_assert_cmpint (mkdir (folders[i], 0700), ==, 0);
-    }
 }
 
 /* B14, and row 5 of the shown-by list: SIGKILL before and behind every step, then what the next start does. */
@@ -436,6 +471,7 @@ main (int argc, char **argv)
     ADD ("/target/directory/makes-the-directory", NULL, makes_the_directory);
     ADD ("/target/directory/never-overwrites", NULL, never_overwrites);
     ADD ("/target/directory/loses-the-race-at-finish", NULL, loses_the_race_at_finish);
+    ADD ("/target/directory/loses-the-race-at-each-step", NULL, loses_the_race_at_each_step);
     ADD ("/target/directory/two-imports-of-one-name", NULL, two_imports_of_one_name);
     ADD ("/target/directory/killed-at-each-step", NULL, killed_at_each_step);
     ADD ("/target/directory/killed-at-each-step-of-a-replace", "replace", killed_at_each_step);

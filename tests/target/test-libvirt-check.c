@@ -229,19 +229,19 @@ int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
-    LAB_ADD ("/target/libvirt-check/name-clash", NULL, name_clash);
-    LAB_ADD ("/target/libvirt-check/uuid-clash", NULL, uuid_clash);
-    LAB_ADD ("/target/libvirt-check/mac-clash", NULL, mac_clash);
-    LAB_ADD ("/target/libvirt-check/same-mac-twice", NULL, same_mac_twice);
-    LAB_ADD ("/target/libvirt-check/unknown-network", NULL, unknown_network);
-    LAB_ADD ("/target/libvirt-check/stopped-network", NULL, stopped_network);
-    LAB_ADD ("/target/libvirt-check/bridges", NULL, bridges);
-    LAB_ADD ("/target/libvirt-check/pools", NULL, pools);
-    LAB_ADD ("/target/libvirt-check/volume-is-there", NULL, volume_is_there);
-    LAB_ADD ("/target/libvirt-check/space", NULL, space);
-    LAB_ADD ("/target/libvirt-check/too-large-a-machine", NULL, too_large_a_machine);
-    LAB_ADD ("/target/libvirt-check/machine-types", NULL, machine_types);
-    LAB_ADD ("/target/libvirt-check/firmware", NULL, firmware);
+    lab_add ("/target/libvirt-check/name-clash", NULL, name_clash);
+    lab_add ("/target/libvirt-check/uuid-clash", NULL, uuid_clash);
+    lab_add ("/target/libvirt-check/mac-clash", NULL, mac_clash);
+    lab_add ("/target/libvirt-check/same-mac-twice", NULL, same_mac_twice);
+    lab_add ("/target/libvirt-check/unknown-network", NULL, unknown_network);
+    lab_add ("/target/libvirt-check/stopped-network", NULL, stopped_network);
+    lab_add ("/target/libvirt-check/bridges", NULL, bridges);
+    lab_add ("/target/libvirt-check/pools", NULL, pools);
+    lab_add ("/target/libvirt-check/volume-is-there", NULL, volume_is_there);
+    lab_add ("/target/libvirt-check/space", NULL, space);
+    lab_add ("/target/libvirt-check/too-large-a-machine", NULL, too_large_a_machine);
+    lab_add ("/target/libvirt-check/machine-types", NULL, machine_types);
+    lab_add ("/target/libvirt-check/firmware", NULL, firmware);
     g_test_add_func ("/target/libvirt-check/hypervisors-elsewhere", hypervisors_elsewhere);
     g_test_add_func ("/target/libvirt-check/no-libvirtd", no_libvirtd);
     return g_test_run ();

@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static const char finished[] = "web01|web01-sda.qcow2 web01-sdb.raw|web01-sda.qcow2 web01-sdb.raw";
@@ -50,6 +52,29 @@ domain_comes_at_the_end (struct lab *lab, const void *data)
     g_assert_nonnull (strstr (volume, "1048576")); /* C13: the actual size */
     g_autofree char *undo = names_in (lab->work);
     g_assert_cmpstr (undo, ==, "");
+}
+
+/* Nobody has to refresh the pool by hand after an import (C13). */
+static void
+pool_tells_its_use (struct lab *lab, const void *data)
+{
+    g_assert_cmpint (mount ("tmpfs", lab->folder, "tmpfs", 0, "size=64m"), ==, 0);
+    g_autoptr (vmf_target) target = lab_open (lab);
+    g_autoptr (GPtrArray) disks = target->ops->create (target, lab->vm, lab->wishes, 2, NULL, NULL);
+    const char *path = ((struct vmf_target_disk *)g_ptr_array_index (disks, 1))->path, *paths[] = { path, NULL };
+    g_autofree char *megabyte = g_strnfill (1 << 20, 'x');
+    write_start (path, megabyte);
+    g_autofree char *xml = lab_domain_xml (lab, "web01", NULL, NULL, paths);
+    g_autofree char *made = target->ops->finish (target, lab->vm, xml, NULL);
+    g_assert_nonnull (made);
+    struct statvfs fs;
+    g_assert_cmpint (statvfs (lab->folder, &fs), ==, 0);
+    g_autofree char *used =
+        g_strdup_printf (" %" G_GUINT64_FORMAT "\n", (guint64)((fs.f_blocks - fs.f_bfree) * fs.f_frsize));
+    g_autofree char *info = output_of ("virsh", "-q", "-c", lab->uri, "pool-info", "--bytes", "default", NULL);
+    g_assert_nonnull (strstr (info, used));
+    g_free (output_of ("virsh", "-q", "-c", lab->uri, "pool-destroy", "default", NULL));
+    umount2 (lab->folder, MNT_DETACH);
 }
 
 static void
@@ -298,21 +323,22 @@ int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
-    LAB_ADD ("/target/libvirt/domain-comes-at-the-end", NULL, domain_comes_at_the_end);
-    LAB_ADD ("/target/libvirt/preallocates", NULL, preallocates);
-    LAB_ADD ("/target/libvirt/disks-in-pools-of-their-own", NULL, disks_in_pools_of_their_own);
-    LAB_ADD ("/target/libvirt/refused-definition-leaves-nothing", NULL, refused_definition_leaves_nothing);
-    LAB_ADD ("/target/libvirt/name-taken-meanwhile", NULL, name_taken_meanwhile);
-    LAB_ADD ("/target/libvirt/replace-says-what-goes", NULL, replace_says_what_goes);
-    LAB_ADD ("/target/libvirt/replace-needs-it-shut-off", NULL, replace_needs_it_shut_off);
-    LAB_ADD ("/target/libvirt/replace-leaves-shared-volume", NULL, replace_leaves_shared_volume);
-    LAB_ADD ("/target/libvirt/leaves-what-is-not-ours", NULL, leaves_what_is_not_ours);
-    LAB_ADD ("/target/libvirt/clears-when-the-pool-is-back", NULL, clears_when_the_pool_is_back);
-    LAB_ADD ("/target/libvirt/killed-at-each-step", &plain, killed_at_each_step);
-    LAB_ADD ("/target/libvirt/killed-at-each-step-of-a-replace", &replace, killed_at_each_step);
-    LAB_ADD ("/target/libvirt/killed-at-each-step-of-a-redefinition", &replace_same_uuid, killed_at_each_step);
-    LAB_ADD ("/target/libvirt/fails-at-each-step", &plain, fails_at_each_step);
-    LAB_ADD ("/target/libvirt/fails-at-each-step-of-a-replace", &replace, fails_at_each_step);
-    LAB_ADD ("/target/libvirt/fails-at-each-step-of-a-redefinition", &replace_same_uuid, fails_at_each_step);
+    lab_add ("/target/libvirt/domain-comes-at-the-end", NULL, domain_comes_at_the_end);
+    lab_add ("/target/libvirt/pool-tells-its-use", NULL, pool_tells_its_use);
+    lab_add ("/target/libvirt/preallocates", NULL, preallocates);
+    lab_add ("/target/libvirt/disks-in-pools-of-their-own", NULL, disks_in_pools_of_their_own);
+    lab_add ("/target/libvirt/refused-definition-leaves-nothing", NULL, refused_definition_leaves_nothing);
+    lab_add ("/target/libvirt/name-taken-meanwhile", NULL, name_taken_meanwhile);
+    lab_add ("/target/libvirt/replace-says-what-goes", NULL, replace_says_what_goes);
+    lab_add ("/target/libvirt/replace-needs-it-shut-off", NULL, replace_needs_it_shut_off);
+    lab_add ("/target/libvirt/replace-leaves-shared-volume", NULL, replace_leaves_shared_volume);
+    lab_add ("/target/libvirt/leaves-what-is-not-ours", NULL, leaves_what_is_not_ours);
+    lab_add ("/target/libvirt/clears-when-the-pool-is-back", NULL, clears_when_the_pool_is_back);
+    lab_add ("/target/libvirt/killed-at-each-step", &plain, killed_at_each_step);
+    lab_add ("/target/libvirt/killed-at-each-step-of-a-replace", &replace, killed_at_each_step);
+    lab_add ("/target/libvirt/killed-at-each-step-of-a-redefinition", &replace_same_uuid, killed_at_each_step);
+    lab_add ("/target/libvirt/fails-at-each-step", &plain, fails_at_each_step);
+    lab_add ("/target/libvirt/fails-at-each-step-of-a-replace", &replace, fails_at_each_step);
+    lab_add ("/target/libvirt/fails-at-each-step-of-a-redefinition", &replace_same_uuid, fails_at_each_step);
     return g_test_run ();
 }

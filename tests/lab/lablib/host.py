@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the lab asks of this host: children, namespaces, loop devices, FUSE files.
 
-Nothing here is undone by a trap. A tool works in a mount and PID namespace of its own whose first process dies with
-whoever called it; mounts go with the namespace, and loop devices are attached with autoclear and held open, so they go
-with the process. A SIGKILL at any moment leaves nothing behind but a temporary directory.
+A tool works in a mount and PID namespace of its own. Loop devices are attached with autoclear and held open, so they and
+the mounts go with the namespace. When whoever called the tool is killed, the inside is asked to end in order. The one
+trap is FUSE below a loop device: a server that is the last process of a mount namespace unmounts what stands on itself,
+and waits for its own answer for ever; so servers and mounts are kept in two namespaces (see leave_servers).
 """
 import ctypes
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -31,9 +33,9 @@ class LabError(Exception):
     """A sentence for the person who runs the lab."""
 
 
-def die_with_parent():
+def die_with_parent(how=signal.SIGKILL):
     """For a child of ours: killed when the process that started it ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, how, 0, 0, 0)
 
 
 def run(*argv, **options):
@@ -71,11 +73,36 @@ def need_root():
         sys.exit(SKIP)
 
 
+def _unwind(code):
+    """The end was asked for: with statements undo what they did, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def leave_servers():
+    """To be called between the start of FUSE servers and the first mount that stands on them: from here on we are in
+    another mount namespace than they are."""
+    if (_libc.unshare(_CLONE_NEWNS) != 0
+            or _libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0):
+        raise LabError("no second namespace: " + os.strerror(ctypes.get_errno()))
+
+
+def hide_fuseblk(work, proc="/proc"):
+    """Makes ntfs-3g mount as "fuse" and not as "fuseblk", in our namespace: the kernel asks a fuseblk server to say goodbye
+    when its mount goes, and a server that was killed and is the last of its namespace is asked by itself, for ever."""
+    with open("/proc/filesystems", encoding="ascii") as file:
+        lines = [line for line in file if "fuseblk" not in line]
+    path = os.path.join(work, "filesystems")
+    with open(path, "w", encoding="ascii") as file:
+        file.writelines(lines)
+    run("mount", "--bind", path, os.path.join(proc, "filesystems"))
+
+
 def isolate(forward_term=False):
     """Goes on in a mount and PID namespace of our own; the process that was called waits outside for the result.
 
-    FORWARD_TERM: SIGTERM asks the inside to end in order, and the death of whoever called is left to the caller (libguestfs
-    starts its hypervisor from any thread); otherwise the inside is killed with the outside, at once."""
+    The inside gets SIGTERM, and unwinds, when the outside ends. FORWARD_TERM: the outside waits for that, and does not end
+    with its own caller (libguestfs starts its hypervisor from any thread)."""
     need_root()
     if not forward_term:
         die_with_parent()
@@ -89,8 +116,9 @@ def isolate(forward_term=False):
             signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
         _, status = os.waitpid(child, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
-    die_with_parent()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the first process of a namespace has no default action
+    # the first process of a namespace has no default action; libguestfs ends its hypervisor so, and expects 0
+    signal.signal(signal.SIGTERM, lambda *_: _unwind(0 if forward_term else 143))
+    die_with_parent(signal.SIGTERM)
     if (_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0
             or _libc.mount(b"proc", b"/proc", b"proc", 0, None) != 0):
         raise LabError("no mounts of our own: " + os.strerror(ctypes.get_errno()))
@@ -155,11 +183,41 @@ class Mount:
 
 
 class Scratch:
-    """A temporary directory that is removed at the end; VMFERRY_LAB_TMP says where (default /var/tmp)."""
+    """A temporary directory that is removed at the end; VMFERRY_LAB_TMP says where (default /var/tmp). Its user holds a lock
+    on it: those that a killed user left are told from those in use, and swept by the next one. Never remove one by hand
+    that is in use: what another namespace has mounted on it is torn from under its user."""
+
+    def __init__(self):
+        self._parent = os.environ.get("VMFERRY_LAB_TMP", "/var/tmp")
 
     def __enter__(self):
-        self.path = tempfile.mkdtemp(prefix="vmferry-lab.", dir=os.environ.get("VMFERRY_LAB_TMP", "/var/tmp"))
-        return self.path
+        self._sweep()
+        while True:
+            self.path = tempfile.mkdtemp(prefix="vmferry-lab.", dir=self._parent)
+            self._lock = self._take(self.path)
+            if self._lock is not None and os.path.isdir(self.path):  # not swept before it was locked
+                return self.path
+
+    @staticmethod
+    def _take(path):
+        """A file descriptor that holds the lock on PATH, or None where somebody has it."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except OSError:
+            os.close(fd)
+            return None
+
+    def _sweep(self):
+        for path in glob.glob(os.path.join(self._parent, "vmferry-lab.*")):
+            fd = self._take(path)
+            if fd is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(fd)
 
     def __exit__(self, *_):
         with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
@@ -167,6 +225,7 @@ class Scratch:
         for place in reversed(inside):  # FUSE files above all: a mount point cannot be removed
             subprocess.run(["umount", "-l", place], stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
 
 
 def format_of(path):

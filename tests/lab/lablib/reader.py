@@ -11,7 +11,7 @@ import stat
 import subprocess
 
 from lablib.disk import gather, open_group
-from lablib.host import Loop, LabError, filesystem, fuse_export, partitions, run
+from lablib.host import Loop, LabError, filesystem, fuse_export, hide_fuseblk, leave_servers, partitions, run
 
 _MOUNT = {"ext2": "ext4", "ext3": "ext4", "ext4": "ext4", "xfs": "xfs", "btrfs": "btrfs", "ntfs": "ntfs-3g"}
 _CHECK = {"ext4": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"], "btrfs": ["btrfs", "check", "--readonly"],
@@ -38,7 +38,8 @@ class Volume:
         run("mount", "-t", _MOUNT[self.type], *(["-o", options] if options else []), self.device, self.top)
 
     def unmount(self):
-        if self.type != "vfat":
+        """Fine to call again, or before it was mounted."""
+        if self.type != "vfat" and self.top and os.path.ismount(self.top):
             run("umount", self.top)
 
     def used_bytes(self):
@@ -78,7 +79,7 @@ def _raw_volumes(disk_name, path):
 
 def open_disks(disks, work):
     """DISKS: [(path, format)]. Gives the file systems on them."""
-    volumes, members = [], []
+    files, volumes, members = [], [], []
     for n, (path, image_format) in enumerate(disks):
         name = "sd%c" % (97 + n)
         overlay = os.path.join(work, name + ".overlay")
@@ -88,6 +89,10 @@ def open_disks(disks, work):
         run("qemu-img", "create", "-q", "-f", "qcow2", overlay, size)
         file, _ = fuse_export({"driver": "qcow2", "file": {"driver": "file", "filename": overlay}, "backing": below},
                               work, name)
+        files.append((name, file))
+    leave_servers()
+    hide_fuseblk(work)
+    for name, file in files:
         found, physical = _raw_volumes(name, file)
         volumes += found
         members += physical
@@ -179,12 +184,33 @@ def entries(volume):
             yield entry(path, volume.place + "/" + inside, volume.type in ("ext2", "ext3", "ext4", "xfs", "btrfs"))
 
 
-def read_all(disks, work):
-    """(volumes, entries); the volumes are mounted until the caller unmounts them."""
-    volumes = open_disks(disks, work)
-    if not volumes:
-        raise LabError("no file system was found on " + ", ".join(path for path, _ in disks))
-    for volume in volumes:
-        volume.mount(work)
-    place(volumes)
-    return volumes, [item for volume in volumes for item in entries(volume)]
+class Guest:
+    """All file systems of the disks, mounted, for a with statement; they are unmounted however it ends."""
+
+    def __init__(self, disks, work):
+        self.volumes = open_disks(disks, work)
+        self.work = work
+        if not self.volumes:
+            raise LabError("no file system was found on " + ", ".join(path for path, _ in disks))
+
+    def __enter__(self):
+        try:
+            for volume in self.volumes:
+                volume.mount(self.work)
+            place(self.volumes)
+        except BaseException:
+            self.unmount()
+            raise
+        return self
+
+    def entries(self):
+        return [item for volume in self.volumes for item in entries(volume)]
+
+    def unmount(self):
+        for volume in self.volumes:
+            volume.unmount()
+
+    def __exit__(self, *_):
+        self.unmount()
+        for volume in self.volumes:
+            volume.loop.close()

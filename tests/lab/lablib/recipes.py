@@ -60,7 +60,7 @@ _ALL = [
            lambda out, final, tar: linux.build_lvm(out, final, tar, "twodisks", two=True)),
     Recipe("virtio-win", "", lambda out, final: windows.build_drivers(out), (), ("windows",),
            "phony drivers (VIRTIO_WIN) and tools/ (VIRT_TOOLS_DATA_DIR)"),
-    Recipe("windows", "", lambda out, final: windows.build(out, final), (), ("windows", "linux"),
+    Recipe("windows", "", lambda out, final: windows.build(out, final), (), ("windows", "hive", "linux", "content"),
            "a phony Windows Server 2019: NTFS and registry, nothing that runs"),
 ] + [_listing(name) for name in ("bios", "uefi", "xfs", "lvm", "twodisks", "windows")] + [
     _pack("bios.ova", "bios.ova", "bios", "ova", "OVA (tar, SHA-256 manifest, streamOptimized)"),
