@@ -139,9 +139,9 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, con
         if (vmf_import_was_refused (import) || g_error_matches (error, VMF_ERROR, VMF_ERROR_UNSAFE))
             status = VMF_EXIT_REFUSED;
         fprintf (stderr, "vmferry: %s%s%s\n",
-                 status == VMF_EXIT_REFUSED ? "nothing was touched"
-                 : given.keep_work          ? "the target is as it was; the work directory is kept"
-                                            : "everything was undone",
+                 !vmf_import_has_touched (import) ? "nothing was touched"
+                 : given.keep_work                ? "the target is as it was; the work directory is kept"
+                                                  : "everything was undone",
                  vmf_log_get_path () ? "; log: " : "", vmf_log_get_path () ? vmf_log_get_path () : "");
     }
     if (style == VMF_PROGRESS_JSON)

@@ -23,7 +23,7 @@ struct vmf_filesystem
     const char *type;     /* as blkid calls it; "unknown" */
     unsigned n_claims;    /* formats whose signatures were found */
     char *why;            /* a sentence for the user */
-    const char *tool;     /* "partclone.ext4", or "btrfs" */
+    const char *tool;     /* "partclone.xfs", "dumpe2fs" or "btrfs" */
     bool windows_check;   /* NTFS: ntfs-3g.probe must agree that it is neither hibernated nor has an unclean log */
     uint64_t size_bytes;  /* of the file system, at most the volume's */
     uint64_t free_bytes;  /* by its superblock: a map that calls more than this free is wrong; UINT64_MAX: not known */

@@ -35,7 +35,7 @@ map_nic (struct vmf_nic *nic, const char *target)
         nic->map_bridge = g_strdup (target + strlen ("bridge:"));
     else if (g_str_has_prefix (target, "network:"))
         nic->map_network = g_strdup (target + strlen ("network:"));
-    else if (g_str_has_prefix (target, "br") || g_file_test (device, G_FILE_TEST_EXISTS))
+    else if (g_regex_match_simple ("^br[0-9]+$", target, 0, 0) || g_file_test (device, G_FILE_TEST_EXISTS))
         nic->map_bridge = g_strdup (target);
     else if (!nic->keep_out)
         nic->map_network = g_strdup (target);

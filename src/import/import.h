@@ -94,6 +94,9 @@ bool vmf_import_run (struct vmf_import *import, GError **error);
 /* True when a run failed before anything was touched: the preflight said no. */
 bool vmf_import_was_refused (const struct vmf_import *import);
 
+/* True once the target was written to, whether or not that was undone since. */
+bool vmf_import_has_touched (const struct vmf_import *import);
+
 /* The summary, after run; also after a failed one, as far as it came. Schema: docs/summary.md. New reference. */
 json_t *vmf_import_report (const struct vmf_import *import);
 

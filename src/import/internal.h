@@ -67,7 +67,7 @@ struct vmf_import
     const char *convert_why;
     enum vmf_accel accel;
     char *accel_why;
-    bool refused, created, finished;
+    bool refused, created, touched, finished;
 
     struct vmf_work *work;
     struct vmf_room *room;

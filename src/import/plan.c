@@ -58,7 +58,7 @@ import_describe (struct vmf_import *import, GError **error)
 {
     struct vmf_source_options options = {
         .format = import->options.format,
-        .work_dir = import->options.dry_run ? NULL : vmf_work_get_dir (import->work), /* a dry run unpacks nothing */
+        .work_dir = vmf_work_get_dir (import->work),
     };
     import_stage_begin (import, "describe");
     import->source_opened_us = g_get_real_time ();

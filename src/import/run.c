@@ -2,6 +2,7 @@
 /* One import from start to end, and its undo: everything a stage has started is ended here in one place, last first. */
 #include "base/error.h"
 #include "base/log.h"
+#include "disk/zero.h"
 #include "import/internal.h"
 
 #include <glib/gstdio.h>
@@ -155,12 +156,22 @@ stage_disk (struct import_disk *disk, GError **error)
     return output != NULL;
 }
 
+/* A target that was used before (an LVM volume) has other people's bytes where nothing is written (PITFALLS 47). */
+static bool
+clear_target (const char *path, uint64_t size_bytes, GError **error)
+{
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, size_bytes);
+    return vmf_zero_punch (path, all, error);
+}
+
 static bool
 lock_target (struct vmf_import *import, GError **error)
 {
     g_autofree struct vmf_target_disk_wish *wishes = import_wishes (import);
     import_stage_begin (import, "lock");
-    import->created = true; /* from here on abort has something to look at, a failed create included */
+    import->created = import->touched =
+        true; /* from here on abort has something to look at, a failed create included */
     import->target_disks =
         import->target->ops->create (import->target, import->vm, wishes, import->n_disks, import->stop, error);
     if (!import->target_disks)
@@ -175,6 +186,8 @@ lock_target (struct vmf_import *import, GError **error)
             return false;
         if (!import->staged)
             disk->write_path = g_strdup (target->path);
+        if (!target->fresh && !clear_target (target->path, disk->size_bytes, error))
+            return false;
     }
     import_stage_end (import, "lock");
     return true;
@@ -217,4 +230,10 @@ bool
 vmf_import_was_refused (const struct vmf_import *import)
 {
     return import->refused;
+}
+
+bool
+vmf_import_has_touched (const struct vmf_import *import)
+{
+    return import->touched;
 }

@@ -104,12 +104,12 @@ check_cpu (const char *capabilities, const struct vmf_vm *vm, GPtrArray *finding
     if (known[0] && !g_strv_contains ((const char *const *)known, vm->cpu_model))
         vmf_findings_add (findings, VMF_FINDING_BLOCKING,
                           "this hypervisor knows no CPU model '%s'; virsh cpu-models lists what it knows, and "
-                          "--cpu host-model always works",
+                          "--cpu-model host-model always works",
                           vm->cpu_model);
     else if (g_strv_contains ((const char *const *)unusable, vm->cpu_model))
         vmf_findings_add (findings, VMF_FINDING_WARNING,
                           "this host's processor lacks something of the CPU model '%s', so the domain will not start "
-                          "here; --cpu host-model does",
+                          "here; --cpu-model host-model does",
                           vm->cpu_model);
 }
 

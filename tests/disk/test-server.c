@@ -272,6 +272,10 @@ test_in_use (void)
         g_autoptr (vmf_child) writer = vmf_child_start (&options, &error);
         g_assert_no_error (error);
         g_assert_true (vmf_child_wait_for_path (writer, other, NULL, &error));
+        /* qemu-nbd listens before it opens, and locks, the image: it is ready when it answers. */
+        g_autofree char *other_uri = g_strdup_printf ("nbd+unix:///?socket=%s", other);
+        g_autoptr (nbd_handle) nbd = vmf_nbd_connect (other_uri, "writer", VMF_NBD_NONE, NULL, &error);
+        g_assert_no_error (error);
         g_autoptr (vmf_image) image = vmf_image_new_file (path, files[i][1], folder, NULL, &error);
         g_assert_no_error (error);
         g_assert_null (start (image, &error));

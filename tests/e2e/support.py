@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -111,18 +112,17 @@ class Folder:
         return done.returncode, done.stdout.splitlines()
 
 
-def tree(top):
+def tree(top, digests=True):
     """Every name below TOP with what it is: kind, mode, owner, size, time of change, digest or link. For comparing."""
     found = {}
-    for root, folders, files in os.walk(top, followlinks=False):
+    for root, folders, files in os.walk(top):
         for name in folders + files:
             path = os.path.join(root, name)
             info = os.lstat(path)
             what = os.readlink(path) if os.path.islink(path) else None
-            if os.path.isfile(path) and not os.path.islink(path):
+            if digests and stat.S_ISREG(info.st_mode):
                 with open(path, "rb") as file:
-                    what = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
-                        hashlib.sha256(file.read()).hexdigest()
+                    what = hashlib.file_digest(file, "sha256").hexdigest()
             found[os.path.relpath(path, top)] = (info.st_mode, info.st_uid, info.st_size, info.st_mtime_ns, what)
     return found
 

@@ -98,7 +98,9 @@ class Runner:
         show = self.run(self.vmferry, "show", *option, address)
         target = f"{self.top}/tmp/target"
         os.mkdir(target)
-        dry = self.run(self.vmferry, "import", *option, address, "--to", target, "--dry-run")
+        # A dry run reads no disk; what only its bytes can show is left to a real import.
+        how = "--no-convert" if name in cases.SEEN_BY_READING else "--dry-run"
+        dry = self.run(self.vmferry, "import", *option, address, "--to", target, how)
         wrong = self.touched()
         if os.listdir(target):
             wrong += " BUT SOMETHING WAS WRITTEN"
@@ -107,7 +109,7 @@ class Runner:
             wrong += f" BUT EXIT STATUS {dry[0]}"
         if show[0] is None or show[0] < 0:
             wrong += f" BUT SHOW HAS EXIT STATUS {show[0]}"
-        if words not in (dry[2] + dry[1]).replace(name, "") and not name.startswith("manifest-wrong"):
+        if words not in (dry[2] + dry[1]).replace(name, ""):
             wrong += f" BUT EXPECTED '{words}'"
         self.report(not wrong, f"vmferry {name}", (dry[2].splitlines() or ["nothing"])[-1] + wrong)
 
