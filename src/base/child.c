@@ -154,7 +154,7 @@ launch_exec (const struct launch *launch)
     if (good && launch->low_priority)
     {
         setpriority (PRIO_PROCESS, 0, 10);
-        syscall (SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE (IOPRIO_CLASS_IDLE, 0));
+        syscall (SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE (IOPRIO_CLASS_BE, 7));
     }
     /* setns and PDEATHSIG: entering a user namespace clears the latter. */
     if (good && prctl (PR_SET_PDEATHSIG, SIGKILL) == 0)

@@ -20,7 +20,7 @@ enum vmf_child_flags
     VMF_CHILD_NONE = 0,
     VMF_CHILD_CAGE = 1 << 0,         /* own process namespace, the file system as it is; kills what it starts (D2) */
     VMF_CHILD_CONFINED = 1 << 1,     /* sees only /usr, `readable`, `writable` and, with no room, no network either */
-    VMF_CHILD_LOW_PRIORITY = 1 << 2, /* nice 10, idle IO class (D2) */
+    VMF_CHILD_LOW_PRIORITY = 1 << 2, /* nice 10, lowest best-effort IO (D2); idle IO would starve beside our own copy */
     VMF_CHILD_STDOUT_TO_LINES = 1 << 3, /* standard output goes where standard error goes */
     VMF_CHILD_KEEP_OUTPUT = 1 << 4, /* keep standard output for vmf_child_get_output (at most 64 MiB, then an error) */
 };

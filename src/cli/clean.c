@@ -24,7 +24,7 @@ vmf_cmd_clean (int argc, char **argv)
         return status;
     bool good = vmf_import_clean (settings, work_dir, removed, &error);
     for (guint i = 0; i < removed->len; i++)
-        printf ("removed %s\n", (const char *)g_ptr_array_index (removed, i));
+        printf ("%s\n", (const char *)g_ptr_array_index (removed, i));
     if (good && removed->len == 0)
         puts ("there was nothing to clear");
     return good ? VMF_EXIT_OK : vmf_cli_fail (error);

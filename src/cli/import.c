@@ -146,7 +146,9 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, con
     }
     if (style == VMF_PROGRESS_JSON)
     {
-        json_t *line = json_pack ("{s:s, s:o}", "event", "summary", "summary", vmf_import_report (import));
+        g_autofree char *time = vmf_text_from_time (g_get_real_time ());
+        json_t *line =
+            json_pack ("{s:s, s:s, s:o}", "event", "summary", "time", time, "summary", vmf_import_report (import));
         json_dumpf (line, stdout, JSON_COMPACT);
         putchar ('\n');
         json_decref (line);

@@ -48,16 +48,22 @@ vmf_image_refuse (GError **error, int code, const char *format, ...)
     return false;
 }
 
+static bool
+cut_off (const struct vmf_image_input *input, uint64_t at, const char *what, GError **error)
+{
+    return vmf_image_refuse (error, VMF_ERROR_CORRUPT,
+                             "it is cut off or damaged: its %s should lie at byte %" G_GUINT64_FORMAT
+                             ", but it has only %" G_GUINT64_FORMAT " bytes; copy it again",
+                             what, (guint64)at, (guint64)input->length_bytes);
+}
+
 bool
 vmf_image_read (const struct vmf_image_input *input, uint64_t at, void *buffer, size_t length, const char *what,
                 GError **error)
 {
     uint64_t end;
     if (__builtin_add_overflow (at, length, &end) || end > input->length_bytes)
-        return vmf_image_refuse (error, VMF_ERROR_CORRUPT,
-                                 "it is cut off or damaged: its %s should lie at byte %" G_GUINT64_FORMAT
-                                 ", but it has only %" G_GUINT64_FORMAT " bytes; copy it again",
-                                 what, (guint64)at, (guint64)input->length_bytes);
+        return cut_off (input, at, what, error);
     for (size_t done = 0; done < length;)
     {
         ssize_t n = pread (input->fd, (char *)buffer + done, length - done, (off_t)(input->offset_bytes + at + done));
@@ -78,7 +84,7 @@ vmf_image_read_table (const struct vmf_image_input *input, uint64_t at, uint64_t
     uint64_t end;
     /* The size is checked before memory is asked for: it is the image's own claim. */
     if (__builtin_add_overflow (at, length, &end) || end > input->length_bytes || length > G_MAXSSIZE)
-        return vmf_image_read (input, G_MAXUINT64, NULL, 1, what, error), NULL;
+        return cut_off (input, at, what, error), NULL;
     uint8_t *table = g_try_malloc (length ? length : 1);
     if (!table)
         return vmf_image_refuse (error, VMF_ERROR_UNSAFE, "its %s is too large (%" G_GUINT64_FORMAT " bytes)", what,

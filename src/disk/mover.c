@@ -527,8 +527,9 @@ check_failed (struct mover *mover, GError **error)
     if (mover->failed_errno == 0)
         return true;
     g_set_error (error, VMF_ERROR, mover->failed_errno == ENOSPC ? VMF_ERROR_NO_SPACE : VMF_ERROR_FAILED,
-                 "%s the %s failed: %s", mover->failed_on_source ? "reading from" : "writing to",
-                 mover->failed_on_source ? "source" : "target", g_strerror (mover->failed_errno));
+                 "%s the %s failed: %s%s", mover->failed_on_source ? "reading from" : "writing to",
+                 mover->failed_on_source ? "source" : "target", g_strerror (mover->failed_errno),
+                 mover->failed_errno == ENOSPC ? "; make room there or choose another target" : "");
     return false;
 }
 

@@ -126,9 +126,13 @@ static bool
 open_work (struct vmf_import *import, GError **error)
 {
     g_autofree char *base = g_path_get_basename (import->options.source);
+    /* A dry run must not even make the folder of work directories. */
+    g_autofree char *passing = import->options.dry_run ? g_dir_make_tmp ("vmferry-dry-XXXXXX", error) : NULL;
+    if (import->options.dry_run && !passing)
+        return false;
     if (!import->options.dry_run)
         clear_the_dead (import);
-    import->work = vmf_work_new (import->settings, import->options.work_dir, base, error);
+    import->work = vmf_work_new (import->settings, passing ? passing : import->options.work_dir, base, error);
     if (!import->work)
         return false;
     import->convert_log = vmf_log_get_path ()

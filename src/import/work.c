@@ -102,7 +102,7 @@ vmf_work_clear_dead (const char *dir, GPtrArray *removed, GError **error)
     remove_noted (dir);
     bool good = vmf_target_undo_leftovers (dir, removed, error) && remove_tree (dir, error);
     if (good && removed)
-        g_ptr_array_add (removed, g_strdup_printf ("work directory %s", dir));
+        g_ptr_array_add (removed, g_strdup_printf ("removed the work directory %s", dir));
     close (fd);
     return good;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A bundle: the named files that an OVF travels with, in a folder, a tar or a zip.
  *
- * Members are known by their names; nothing is ever extracted by its own name. A tar's members are used where they lie;
- * so are a folder's and what a zip merely stores; what a zip compressed must be unpacked (unpack.h). An archive with
- * links, devices, absolute names, "..", a name twice or more than 10,000 members is refused as a whole. The bundle is
- * read-only once open, but for vmf_bundle_find: that one on the main thread only.
+ * Members are known by their names; nothing is ever extracted by its own name. A tar's and a folder's members are used
+ * where they lie; those of a zip must be unpacked (unpack.h). An archive with links, devices, absolute names, "..", a
+ * name twice or more than 10,000 members is refused as a whole. The bundle is read-only once open, but for
+ * vmf_bundle_find: that one on the main thread only.
  */
 #pragma once
 #include <gio/gio.h>

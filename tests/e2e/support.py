@@ -164,7 +164,8 @@ class SlowDisk:
                  "driver": "throttle", "throttle-group": "t", "file": {"driver": "file", "filename": image,
                                                                        "locking": "off"}}}),
              "--nbd-server", "addr.type=inet,addr.host=127.0.0.1,addr.port=%d,max-connections=0" % self.port,
-             "--export", "type=nbd,id=e,node-name=disk,name="], stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+             "--export", "type=nbd,id=e,node-name=disk,name="], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent)
 
     def __enter__(self):
         while True:

@@ -100,7 +100,10 @@ class Runner:
         os.mkdir(target)
         # A dry run reads no disk; what only its bytes can show is left to a real import.
         how = "--no-convert" if name in cases.SEEN_BY_READING else "--dry-run"
-        dry = self.run(self.vmferry, "import", *option, address, "--to", target, how)
+        own = [f"--set=log.dir={self.top}/tmp/log", f"--set=work.dir={self.top}/tmp/work"]
+        dry = self.run(self.vmferry, "import", *own, *option, address, "--to", target, how)
+        for folder in ("log", "work"):
+            shutil.rmtree(f"{self.top}/tmp/{folder}", ignore_errors=True)
         wrong = self.touched()
         if os.listdir(target):
             wrong += " BUT SOMETHING WAS WRITTEN"
@@ -111,7 +114,12 @@ class Runner:
             wrong += f" BUT SHOW HAS EXIT STATUS {show[0]}"
         if words not in (dry[2] + dry[1]).replace(name, ""):
             wrong += f" BUT EXPECTED '{words}'"
-        self.report(not wrong, f"vmferry {name}", (dry[2].splitlines() or ["nothing"])[-1] + wrong)
+        self.report(not wrong, f"vmferry {name}", self.line_with(words, dry[2]) + wrong)
+
+    @staticmethod
+    def line_with(words, text):
+        lines = text.splitlines() or ["nothing"]
+        return next((line for line in lines if words and words in line), lines[-1])
 
     def whole_or_refused(self, name, fmt, data, digest):
         """A bent image: refused, or every byte is right (DIGEST), or, without DIGEST, anything but a crash."""
