@@ -124,9 +124,9 @@ static void
 mover_clear (struct mover *mover)
 {
     for (unsigned i = 0; i < mover->n_sources; i++)
-        nbd_close (mover->sources[i]);
+        vmf_nbd_close (mover->sources[i]);
     for (unsigned i = 0; i < mover->n_targets; i++)
-        nbd_close (mover->targets[i]);
+        vmf_nbd_close (mover->targets[i]);
     for (unsigned i = 0; i < SLOTS_MAX; i++)
         g_free (mover->slots[i].buffer);
     vmf_extents_free (mover->needed);
@@ -156,7 +156,7 @@ window_next (struct mover *mover, struct window *window)
 {
     struct vmf_extent first;
     vmf_extents_free (window->todo);
-    *window = (struct window){ .offset = mover->window_end, .todo = vmf_extents_new () };
+    *window = (struct window){ .offset = mover->window_end, .answered = mover->window_end, .todo = vmf_extents_new () };
     if (!vmf_extents_next (mover->needed, mover->window_end, &first))
         return;
     window->offset = first.offset;

@@ -23,6 +23,14 @@ vmf_nbd_fail (const char *what, GError **error)
     return false;
 }
 
+void
+vmf_nbd_close (struct nbd_handle *nbd)
+{
+    if (nbd && nbd_aio_is_ready (nbd) == 1 && nbd_aio_in_flight (nbd) == 0)
+        nbd_shutdown (nbd, 0);
+    nbd_close (nbd);
+}
+
 static bool
 is_starting (void)
 {
@@ -115,8 +123,5 @@ vmf_nbd_walk (const char *uri, const char *what, enum vmf_nbd_flags flags, const
               void *data, GCancellable *cancellable, GError **error)
 {
     g_autoptr (nbd_handle) nbd = vmf_nbd_connect (uri, what, flags, cancellable, error);
-    if (!nbd || !walk (nbd, what, context, each, data, cancellable, error))
-        return false;
-    nbd_shutdown (nbd, 0);
-    return true;
+    return nbd && walk (nbd, what, context, each, data, cancellable, error);
 }

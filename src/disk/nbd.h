@@ -6,8 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Takes leave of the server, where nothing is in flight, and closes: nbdkit 1.32 may abort when a client just goes. */
+void vmf_nbd_close (struct nbd_handle *nbd);
 typedef struct nbd_handle nbd_handle;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (nbd_handle, nbd_close)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (nbd_handle, vmf_nbd_close)
 
 enum vmf_nbd_flags
 {

@@ -70,7 +70,7 @@ shown_free (gpointer data)
 static void
 handle_free (gpointer handle)
 {
-    nbd_close (handle);
+    vmf_nbd_close (handle);
 }
 
 static void

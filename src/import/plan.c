@@ -264,7 +264,7 @@ import_preflight (struct vmf_import *import, GError **error)
     check_v2v_options (import);
     map_nics (import);
     import->accel = vmf_accel_probe (import->stop, &import->accel_why);
-    if (import->accel == VMF_ACCEL_TCG)
+    if (import->convert && import->accel == VMF_ACCEL_TCG)
         vmf_findings_add (import->findings, VMF_FINDING_WARNING,
                           "no KVM here (%s): the conversion is emulated and takes minutes instead of seconds",
                           import->accel_why);

@@ -202,7 +202,7 @@ def descendants(pid):
     parents = {}
     for path in glob.glob("/proc/[0-9]*/stat"):
         words = _read(path).rpartition(b")")[2].split()
-        if len(words) > 1:
+        if len(words) > 1 and words[0] != b"Z":  # one that has ended and waits for us to notice is no process any more
             parents.setdefault(int(words[1]), []).append(int(path.split("/")[2]))
     found, queue = {}, [pid]
     while queue:
