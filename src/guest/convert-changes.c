@@ -58,7 +58,7 @@ static const struct rule rules[] = {
       "copied virtio drivers to C:\\Windows\\Drivers\\VirtIO for Windows to install: %s" },
     { "cp upload write", "(?i)windows/system32/drivers/([^\"/]+\\.sys)\"$",
       "put the driver of the new boot disk where Windows loads it from at start: %s" },
-    { "hivex_commit", "(.*)", "registered the new drivers and first-boot settings in the Windows registry%s" },
+    { "hivex_commit", "(.{0})", "registered the new drivers and first-boot settings in the Windows registry%s" },
     { "upload write", "Guestfs/Firstboot/scripts/[0-9-]*([^\"/]+?)(?:\\.bat|\\.ps1)?\"",
       "left scripts that Windows runs once at its first boot: %s" },
     { "selinux_relabel setfiles", "(.{0})", "set the SELinux labels of its files anew%s" },

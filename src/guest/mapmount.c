@@ -44,14 +44,15 @@ write_table (const char *path, const struct vmf_view *view, const struct vmf_map
 }
 
 static bool
-start_server (struct vmf_mount *mount, const char *socket_path, const char *table_path, bool writable, GError **error)
+start_server (struct vmf_mount *mount, const char *socket_path, const char *pid_path, const char *table_path,
+              bool writable, GError **error)
 {
     g_autofree char *plugin = plugin_path ();
     g_autofree char *table = g_strconcat ("table=", table_path, NULL);
     g_autofree char *count = g_strconcat ("count=", mount->count_path, NULL);
     g_autofree char *tmp = g_strconcat ("TMPDIR=", mount->dir, NULL);
-    const char *read_only[] = { "nbdkit", "-f", "-r", "-U", socket_path, plugin, table, count, NULL };
-    const char *with_cow[] = { "nbdkit", "-f",  "-U",  socket_path,           "--filter=cow",
+    const char *read_only[] = { "nbdkit", "-f", "-r", "-U", socket_path, "-P", pid_path, plugin, table, count, NULL };
+    const char *with_cow[] = { "nbdkit", "-f",  "-U",  socket_path,           "-P", pid_path, "--filter=cow",
                                plugin,   table, count, "cow-block-size=4096", NULL };
     const char *const env[] = { tmp, NULL };
     struct vmf_child_options options = { .name = "nbdkit for the map",
@@ -103,10 +104,12 @@ vmf_mount_start (const struct vmf_view *view, const struct vmf_map_disk *disks, 
     g_autofree char *socket_path = g_build_filename (mount->dir, "sock", NULL);
     g_autofree char *table_path = g_build_filename (mount->dir, "table", NULL);
     g_autofree char *pid_path = g_build_filename (mount->dir, "pid", NULL);
+    g_autofree char *server_pid_path = g_build_filename (mount->dir, "server-pid", NULL);
     if (!make_dir (mount->dir, error) || !make_dir (mount->out, error) || !make_dir (mount->mount_point, error)
         || !write_table (table_path, view, disks, n_disks, error)
-        || !start_server (mount, socket_path, table_path, writable, error)
-        || !vmf_child_wait_for_path (mount->server, socket_path, cancellable, error)
+        || !start_server (mount, socket_path, server_pid_path, table_path, writable, error)
+        /* The socket's name is there before nbdkit listens, its pid file is not; nbdfuse does not try twice. */
+        || !vmf_child_wait_for_path (mount->server, server_pid_path, cancellable, error)
         || !start_fuse (mount, socket_path, pid_path, room, writable, error))
         return NULL;
     return g_steal_pointer (&mount);

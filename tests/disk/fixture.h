@@ -65,7 +65,8 @@ static inline struct vmf_child *
 fixture_nbdkit (const char *socket, const char *first, ...)
 {
     g_autoptr (GPtrArray) argv = g_ptr_array_new ();
-    const char *start[] = { "nbdkit", "-f", "-U", socket };
+    g_autofree char *pid_path = g_strconcat (socket, ".pid", NULL); /* made when it listens, unlike the socket */
+    const char *start[] = { "nbdkit", "-f", "-U", socket, "-P", pid_path };
     for (size_t i = 0; i < G_N_ELEMENTS (start); i++)
         g_ptr_array_add (argv, (char *)start[i]);
     va_list args;
@@ -78,7 +79,7 @@ fixture_nbdkit (const char *socket, const char *first, ...)
     struct vmf_child_options options = { .argv = (const char *const *)argv->pdata };
     struct vmf_child *child = vmf_child_start (&options, &error);
     g_assert_no_error (error);
-    vmf_child_wait_for_path (child, socket, NULL, &error);
+    vmf_child_wait_for_path (child, pid_path, NULL, &error);
     g_assert_no_error (error);
     return child;
 }
