@@ -56,7 +56,7 @@ check: deps-test
 	@tests/run
 
 check-fast:
-	@tests/run --only scripts,build,fast
+	@tests/run --only scripts,build,fast --quick
 
 check-asan:
 	@tests/run --only asan

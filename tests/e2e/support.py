@@ -78,7 +78,9 @@ class Folder:
         for name in ("tmp", "out", "log"):
             os.mkdir(os.path.join(self.top, name))
         self.out, self.work_root = self / "out", self / "work"
-        self.env = {**os.environ, **lane_environment(self.lane), "VMFERRY_LAB_TMP": self / "tmp", "TMPDIR": self / "tmp"}
+        appliance = os.environ.get("TMPDIR", "/var/tmp")  # libguestfs keeps it where it always does: made once, not per test
+        self.env = {"LIBGUESTFS_CACHEDIR": appliance, **os.environ, **lane_environment(self.lane),
+                    "VMFERRY_LAB_TMP": self / "tmp", "TMPDIR": self / "tmp"}
         self.env.pop("XDG_STATE_HOME", None)
         return self
 
