@@ -215,6 +215,14 @@ def descendants(pid):
     return found
 
 
+def until_gone(look, seconds=20):
+    """What LOOK finds once it finds nothing, or after SECONDS: a killed process takes a moment to give its memory back."""
+    end = time.monotonic() + seconds
+    while (found := look()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
 def namespaces(pids):
     """The network namespaces that PIDS live in, our own excepted."""
     return {_link("/proc/%d/ns/net" % pid) for pid in pids} - {"", _link("/proc/self/ns/net")}
@@ -267,14 +275,10 @@ class Watch:
         left += ["network namespace: " + one for one in holders(self.net)]
         return left + ["loop device: " + line for line in self.loops()]
 
-    def left(self, seconds=20):
-        """(what is left after at most SECONDS, how long it took to go)."""
+    def left(self, seconds):
+        """(what stays after SECONDS, how long the rest took to go)."""
         begin = time.monotonic()
-        left = self.once()
-        while left and time.monotonic() - begin < seconds:
-            time.sleep(0.05)
-            left = self.once()
-        return left, time.monotonic() - begin
+        return until_gone(self.once, seconds), time.monotonic() - begin
 
 
 # ---- libvirt
