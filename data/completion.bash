@@ -7,8 +7,11 @@ _vmferry_options() {
     import)
         echo "--to= --vm= --format= --name= --uuid= --cpus= --memory= --cpu-model= --machine= --firmware= --os= --network=
             --mac= --pool= --disk= --disk-format= --preallocate --convert --no-convert --root= --v2v-option= --replace
-            --dry-run --work= --keep-work --progress= --json"
+            --dry-run --work= --keep-work --resume= --verify --receipt= --progress= --json"
         ;;
+    copy) echo "--format= --source-format= --disk= --work= --replace --rate= --verify --receipt= --progress= --json" ;;
+    verify) echo "--format=" ;;
+    control) echo "--disk=" ;;
     list) echo "--json" ;;
     show) echo "--vm= --json --format=" ;;
     doctor) echo "--json" ;;
@@ -20,8 +23,8 @@ _vmferry_options() {
 _vmferry_values() {
     case $1 in
     --to) compgen -d -- "$2"; compgen -W 'qemu:///system qemu:///session' -- "$2" ;;
-    --work) compgen -d -- "$2" ;;
-    --config) compgen -f -- "$2" ;;
+    --work | --resume) compgen -d -- "$2" ;;
+    --config | --receipt) compgen -f -- "$2" ;;
     --format) compgen -W 'raw qcow2 vmdk vhd vhdx vdi' -- "$2" ;;
     --disk-format) compgen -W 'qcow2 raw' -- "$2" ;;
     --progress) compgen -W 'auto terminal lines json none' -- "$2" ;;
@@ -36,7 +39,7 @@ _vmferry() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'import list show doctor clean --help --version' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W 'import copy verify control list show doctor clean --help --version' -- "$word")
         return
     fi
     # readline splits words at "=": "--to", "=", "value"

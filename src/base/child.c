@@ -8,6 +8,7 @@
 #include "base/confine.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "base/tools.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,8 +191,15 @@ launch_fork (struct vmf_child *child, struct launch *launch, GError **error)
         child->pid = 0;
         return false;
     }
+    /* Without it nobody would ever notice the child's end. */
     child->pid_fd = pidfd_open (child->pid, 0);
-    return true;
+    if (child->pid_fd >= 0)
+        return true;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot watch %s: %s", child->name, g_strerror (errno));
+    kill (-child->pid, SIGKILL);
+    waitpid (child->pid, NULL, 0);
+    child->pid = 0;
+    return false;
 }
 
 static struct vmf_child *
@@ -221,6 +229,14 @@ environment (const struct vmf_child_options *options)
     return env;
 }
 
+static void
+set_missing (GError **error, const char *program)
+{
+    g_autofree char *hint = vmf_tool_hint (program);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING, "the program '%s' is not installed%s%s", program,
+                 hint ? "; " : "", hint ? hint : "");
+}
+
 struct vmf_child *
 vmf_child_start (const struct vmf_child_options *options, GError **error)
 {
@@ -231,15 +247,14 @@ vmf_child_start (const struct vmf_child_options *options, GError **error)
     g_autofree char *inner = g_find_program_in_path (options->argv[0]);
     if (!program || !inner)
     {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING,
-                     "the program '%s' is not installed; 'vmferry doctor' names the package that has it",
-                     program ? options->argv[0] : (const char *)g_ptr_array_index (argv, 0));
+        set_missing (error, program ? options->argv[0] : g_ptr_array_index (argv, 0));
         return NULL;
     }
     int err_pipe[2] = { -1, -1 }, out_pipe[2] = { -1, -1 };
     int null_fd = open ("/dev/null", O_RDWR | O_CLOEXEC);
     bool keep = options->flags & VMF_CHILD_KEEP_OUTPUT;
-    bool good = null_fd >= 0 && pipe2 (err_pipe, O_CLOEXEC) == 0 && (!keep || pipe2 (out_pipe, O_CLOEXEC) == 0);
+    bool good = child->over_fd >= 0 && null_fd >= 0 && pipe2 (err_pipe, O_CLOEXEC) == 0
+                && (!keep || pipe2 (out_pipe, O_CLOEXEC) == 0);
     if (!good)
         g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot start %s: %s", child->name, g_strerror (errno));
     struct launch launch = {

@@ -19,7 +19,7 @@ enum vmf_child_flags
 {
     VMF_CHILD_NONE = 0,
     VMF_CHILD_CAGE = 1 << 0,         /* own process namespace, the file system as it is; kills what it starts (D2) */
-    VMF_CHILD_CONFINED = 1 << 1,     /* sees only /usr, `readable`, `writable` and, with no room, no network either */
+    VMF_CHILD_CONFINED = 1 << 1,     /* sees only /usr, `readable` and `writable`; no network, not the room's either */
     VMF_CHILD_LOW_PRIORITY = 1 << 2, /* nice 10, lowest best-effort IO (D2); idle IO would starve beside our own copy */
     VMF_CHILD_STDOUT_TO_LINES = 1 << 3, /* standard output goes where standard error goes */
     VMF_CHILD_KEEP_OUTPUT = 1 << 4, /* keep standard output for vmf_child_get_output (at most 64 MiB, then an error) */
@@ -44,7 +44,8 @@ struct vmf_child_options
 
 typedef struct vmf_child vmf_child;
 
-/* NULL with VMF_ERROR_MISSING where the program is not there (the message names the package), else FAILED. */
+/* NULL with VMF_ERROR_MISSING where the program is not there (the message names the package of one that tools.h knows),
+   else FAILED. */
 struct vmf_child *vmf_child_start (const struct vmf_child_options *options, GError **error);
 void vmf_child_free (struct vmf_child *child);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_child, vmf_child_free)
@@ -53,7 +54,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_child, vmf_child_free)
    CANCELLABLE is cancelled or TIMEOUT_MS (0: none) has passed the child is killed and the error says which. */
 bool vmf_child_wait (struct vmf_child *child, int64_t timeout_ms, GCancellable *cancellable, GError **error);
 
-/* Waits until the unix socket or file PATH exists (it is connectable then); fails if the child ends before. */
+/* Waits until the unix socket or file PATH exists; fails if the child ends before. A socket may still refuse for some
+   instants: it has its name before its server listens. */
 bool vmf_child_wait_for_path (struct vmf_child *child, const char *path, GCancellable *cancellable, GError **error);
 
 /* True while it runs; afterwards vmf_child_wait() returns at once. */

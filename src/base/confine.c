@@ -3,7 +3,7 @@
  *
  * A cage sees the file system as it is but has a process namespace, so that all it ever started dies with it. A
  * confined child sees programs and what it was given, keeps no capability but reading other people's files (an image
- * may belong to another user), and has no network unless a room gives it loopback.
+ * may belong to another user), and has no network: not the room's either, where others' servers listen.
  */
 #include "base/confine.h"
 
@@ -39,14 +39,12 @@ static void
 add_confined (GPtrArray *argv, const struct vmf_child_options *options)
 {
     static const char *const links[] = { "lib", "lib32", "lib64", "bin", "sbin" };
-    add (argv, "bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--new-session",
-         "--cap-drop", "ALL", "--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache",
-         "--ro-bind-try", "/etc/alternatives", "/etc/alternatives", "--proc", "/proc", "--dev", "/dev", "--tmpfs",
-         "/tmp", NULL);
+    add (argv, "bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net",
+         "--new-session", "--cap-drop", "ALL", "--ro-bind", "/usr", "/usr", "--ro-bind-try", "/etc/ld.so.cache",
+         "/etc/ld.so.cache", "--ro-bind-try", "/etc/alternatives", "/etc/alternatives", "--proc", "/proc", "--dev",
+         "/dev", "--tmpfs", "/tmp", NULL);
     if (geteuid () == 0)
         add (argv, "--cap-add", "CAP_DAC_READ_SEARCH", NULL);
-    if (!options->room)
-        add (argv, "--unshare-net", NULL);
     for (size_t i = 0; i < G_N_ELEMENTS (links); i++)
     {
         g_autofree char *target = g_strdup_printf ("usr/%s", links[i]);

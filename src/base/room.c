@@ -56,12 +56,14 @@ loopback_up (void)
 
 /* In the child: makes the room and says how it went with one int, then waits to be killed. */
 static void
-build (bool own_user, int report)
+build (bool own_user, const int pipe_fds[2])
 {
+    int report = pipe_fds[1];
     uid_t uid = geteuid ();
     gid_t gid = getegid ();
     int failed = 0;
     prctl (PR_SET_PDEATHSIG, SIGKILL);
+    close (pipe_fds[0]); /* so that writing fails where nobody reads any more */
     if (unshare (CLONE_NEWNET | CLONE_NEWNS | (own_user ? CLONE_NEWUSER : 0)) != 0 || (own_user && !map_ids (uid, gid))
         || mount ("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0 || !loopback_up ())
         failed = errno ? errno : EPERM;
@@ -77,6 +79,18 @@ open_namespace (pid_t pid, const char *name)
     return open (path, O_RDONLY | O_CLOEXEC);
 }
 
+/* The room that PID is in; NULL with errno. */
+static struct vmf_room *
+hold (pid_t pid, bool own_user)
+{
+    g_autoptr (vmf_room) room = g_new0 (struct vmf_room, 1);
+    room->user = own_user ? open_namespace (pid, "user") : -1;
+    room->net = open_namespace (pid, "net");
+    room->mount = open_namespace (pid, "mnt");
+    bool good = (!own_user || room->user >= 0) && room->net >= 0 && room->mount >= 0;
+    return good ? g_steal_pointer (&room) : NULL;
+}
+
 struct vmf_room *
 vmf_room_new (GError **error)
 {
@@ -89,15 +103,13 @@ vmf_room_new (GError **error)
     }
     pid_t pid = fork ();
     if (pid == 0)
-        build (own_user, pipe_fds[1]);
+        build (own_user, pipe_fds);
     close (pipe_fds[1]);
     struct vmf_room *room = NULL;
     if (pid > 0 && read (pipe_fds[0], &failed, sizeof failed) == sizeof failed && failed == 0)
     {
-        room = g_new0 (struct vmf_room, 1);
-        room->user = own_user ? open_namespace (pid, "user") : -1;
-        room->net = open_namespace (pid, "net");
-        room->mount = open_namespace (pid, "mnt");
+        room = hold (pid, own_user);
+        failed = room ? 0 : errno;
     }
     close (pipe_fds[0]);
     if (pid > 0)
@@ -119,10 +131,10 @@ vmf_room_free (struct vmf_room *room)
 {
     if (!room)
         return;
-    if (room->user >= 0)
-        close (room->user);
-    close (room->net);
-    close (room->mount);
+    const int fds[] = { room->user, room->net, room->mount };
+    for (size_t i = 0; i < G_N_ELEMENTS (fds); i++)
+        if (fds[i] >= 0)
+            close (fds[i]);
     g_free (room);
 }
 

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 typedef struct vmf_room vmf_room;
+/* NULL with VMF_ERROR_MISSING where the kernel or its settings do not let us. Main thread only: it forks. */
 struct vmf_room *vmf_room_new (GError **error);
 void vmf_room_free (struct vmf_room *room);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_room, vmf_room_free)

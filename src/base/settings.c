@@ -28,6 +28,16 @@ static const struct vmf_setting table[] = {
     { "copy.parallel_disks", "2", VMF_SETTING_UINT64, 1, 64, "How many disks of one VM are copied at the same time." },
     { "copy.connections", "4", VMF_SETTING_UINT64, 1, 16,
       "How many NBD connections are opened to each disk, where its server takes several." },
+    { "copy.memory_mib", "64", VMF_SETTING_UINT64, 16, 4096,
+      "MiB of buffers for what is in flight, shared by the disks that are copied at the same time." },
+    { "copy.io_timeout_s", "60", VMF_SETTING_UINT64, 1, 86400,
+      "Seconds after which a read that has no answer counts as lost and its connection is made again." },
+    { "copy.retry_s", "300", VMF_SETTING_UINT64, 0, 31536000,
+      "For how many seconds the same bytes are tried again before the copy fails. 0: the first failure ends it." },
+    { "copy.journal", "true", VMF_SETTING_BOOL, 0, 0,
+      "Keep a journal of what is on the target, so that a killed copy goes on. Off only to measure what it costs." },
+    { "copy.digests", "true", VMF_SETTING_BOOL, 0, 0,
+      "Take digests of what is read; the journal and receipts need them. Off only to measure what they cost." },
     { "convert.timeout_s", "10800", VMF_SETTING_UINT64, 60, 31536000,
       "Seconds after which a conversion that has not ended is stopped and the import fails. The default is three "
       "hours." },
@@ -142,7 +152,11 @@ check (const struct vmf_setting *setting, const char *value, GError **error)
         return true;
     if (setting->type == VMF_SETTING_UINT64
         && !vmf_text_to_uint64 (value, setting->key, setting->min, setting->max, &number, error))
+    {
+        if (error)
+            (*error)->code = VMF_ERROR_USAGE; /* it is the user's word, not a file's */
         return false;
+    }
     if (setting->type == VMF_SETTING_BOOL && !to_bool (value, &truth))
         return g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is '%s'; it must be true or false", setting->key,
                             value),

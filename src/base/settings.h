@@ -34,13 +34,15 @@ struct vmf_settings *vmf_settings_new (void);
 void vmf_settings_free (struct vmf_settings *settings);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_settings, vmf_settings_free)
 
-/* PATH NULL: /etc/vmferry/vmferry.conf, which may be absent. A PATH that was named must be there. */
+/* PATH NULL: /etc/vmferry/vmferry.conf, which may be absent. A PATH that was named must be there
+   (NOT_FOUND). What the file says wrong is USAGE, with the line's number. */
 bool vmf_settings_load (struct vmf_settings *settings, const char *path, GError **error);
 
-/* "key=value" from --set. VMF_ERROR_USAGE. */
+/* "key=value" from --set, over the file. An empty value takes an earlier --set of KEY back: the file's then holds, or
+   the default. VMF_ERROR_USAGE. */
 bool vmf_settings_set (struct vmf_settings *settings, const char *pair, GError **error);
 
-/* KEY must be in the table, with that type. Strings are borrowed; "" where nothing is set. */
+/* KEY must be in the table, with that type; get_string gives any type's text. Borrowed; "" where nothing is set. */
 const char *vmf_settings_get_string (const struct vmf_settings *settings, const char *key);
 uint64_t vmf_settings_get_uint64 (const struct vmf_settings *settings, const char *key);
 bool vmf_settings_get_bool (const struct vmf_settings *settings, const char *key);

@@ -107,3 +107,17 @@ vmf_text_printable (const char *text, size_t max_chars)
     }
     return g_string_free (out, FALSE);
 }
+
+json_t *
+vmf_text_to_json (const char *text)
+{
+    g_autofree char *valid = text ? g_utf8_make_valid (text, -1) : NULL;
+    return valid ? json_string (valid) : json_null ();
+}
+
+char *
+vmf_text_double_commas (const char *text)
+{
+    g_auto (GStrv) parts = g_strsplit (text, ",", -1);
+    return g_strjoinv (",,", parts);
+}

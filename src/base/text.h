@@ -5,6 +5,7 @@
  */
 #pragma once
 #include <glib.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -28,3 +29,10 @@ char *vmf_text_from_time (int64_t time_us);
 /* TEXT with every byte that a terminal would act on (controls, and what is not UTF-8) replaced by '?', and cut to
    MAX_CHARS characters with "..." behind: for names that a source gave. Caller frees. */
 char *vmf_text_printable (const char *text, size_t max_chars);
+
+/* TEXT as a JSON string, null for NULL. File names, programs' output and what a source says need not be UTF-8, which
+   json_pack() answers with no object at all: what is not becomes U+FFFD. New reference. */
+json_t *vmf_text_to_json (const char *text);
+
+/* TEXT with every comma twice, as a value among QEMU's key=value options has it. Caller frees. */
+char *vmf_text_double_commas (const char *text);

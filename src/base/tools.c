@@ -40,8 +40,8 @@ static const struct vmf_tool table[] = {
       { "libnbd-bin", "libnbd-bin", "nbdfuse", "nbdfuse" } },
     { "fusermount3", NULL, "--version", NULL, true, "finding used blocks", SAME ("fuse3") },
     { "bwrap", NULL, "--version", "0.5", true, "confining what reads a source's data", SAME ("bubblewrap") },
-    { "virt-v2v-in-place", "/usr/libexec/virt-v2v-in-place", "--version", "2.0", true, "converting guests",
-      SAME ("virt-v2v") },
+    { "virt-v2v-in-place", "/usr/libexec/virt-v2v-in-place:/usr/local/libexec/virt-v2v-in-place", "--version", "2.0",
+      true, "converting guests", SAME ("virt-v2v") },
     { "supermin", NULL, "--version", "5.1", true, "libguestfs' appliance, in which guests are converted",
       SAME ("supermin") },
     { "qemu-system-x86_64",
@@ -118,7 +118,10 @@ char *
 vmf_tool_find (const struct vmf_tool *tool)
 {
     char *path = g_find_program_in_path (tool->name);
-    return path || !tool->other_place ? path : g_find_program_in_path (tool->other_place);
+    g_auto (GStrv) others = g_strsplit (tool->other_place ? tool->other_place : "", ":", -1);
+    for (size_t i = 0; !path && others[i]; i++)
+        path = g_find_program_in_path (others[i]);
+    return path;
 }
 
 struct collected

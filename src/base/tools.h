@@ -19,7 +19,7 @@ enum vmf_family
 struct vmf_tool
 {
     const char *name;           /* of the program, looked for in PATH */
-    const char *other_place;    /* where some distributions keep it outside of PATH; NULL: none */
+    const char *other_place;    /* where some keep it outside of PATH, colons between; NULL: none */
     const char *version_option; /* prints the version */
     const char *min_version;    /* the oldest that can do what we ask; NULL: any */
     bool required;

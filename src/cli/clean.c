@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `vmferry clean`: what imports that were killed left on the target and in work directories. */
+#include "base/text.h"
 #include "cli/commands.h"
 #include "import/import.h"
 
@@ -24,7 +25,10 @@ vmf_cmd_clean (int argc, char **argv)
         return status;
     bool good = vmf_import_clean (settings, work_dir, removed, &error);
     for (guint i = 0; i < removed->len; i++)
-        printf ("%s\n", (const char *)g_ptr_array_index (removed, i));
+    {
+        g_autofree char *line = vmf_text_printable (g_ptr_array_index (removed, i), 4000);
+        puts (line);
+    }
     if (good && removed->len == 0)
         puts ("there was nothing to clear");
     return good ? VMF_EXIT_OK : vmf_cli_fail (error);

@@ -9,13 +9,16 @@
 enum vmf_exit
 {
     VMF_EXIT_OK = 0,
-    VMF_EXIT_FAILED = 1,      /* something went wrong on the way; everything was undone */
+    VMF_EXIT_FAILED = 1,      /* something went wrong on the way; everything was undone, or it says what was not */
     VMF_EXIT_USAGE = 2,       /* the command line makes no sense */
     VMF_EXIT_REFUSED = 3,     /* the preflight said no, or the source is not to be trusted: nothing was touched */
     VMF_EXIT_CANCELLED = 130, /* Ctrl-C: everything was undone */
 };
 
 int vmf_cmd_import (int argc, char **argv);
+int vmf_cmd_copy (int argc, char **argv);
+int vmf_cmd_verify (int argc, char **argv);
+int vmf_cmd_control (int argc, char **argv);
 int vmf_cmd_list (int argc, char **argv);
 int vmf_cmd_show (int argc, char **argv);
 int vmf_cmd_clean (int argc, char **argv);

@@ -5,12 +5,18 @@
  * of ours ever runs in a handler.
  */
 #include "base/error.h"
+#include "base/text.h"
 #include "cli/commands.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+
+enum
+{
+    LINE_MAX_CHARS = 4000,
+};
 
 static char *config_path;
 static char **set_pairs;
@@ -70,13 +76,18 @@ vmf_cli_fail (const GError *error)
 {
     g_auto (GStrv) lines = g_strsplit (error->message, "\n", -1);
     for (size_t i = 0; lines[i]; i++)
-        fprintf (stderr, "vmferry: %s\n", lines[i]);
+    {
+        g_autofree char *line = vmf_text_printable (lines[i], LINE_MAX_CHARS);
+        fprintf (stderr, "vmferry: %s\n", line);
+    }
     if (error->domain != VMF_ERROR)
         return VMF_EXIT_FAILED;
     switch (error->code)
     {
     case VMF_ERROR_USAGE:
         return VMF_EXIT_USAGE;
+    case VMF_ERROR_UNSAFE:
+        return VMF_EXIT_REFUSED;
     case VMF_ERROR_CANCELLED:
         return VMF_EXIT_CANCELLED;
     default:

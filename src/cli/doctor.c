@@ -2,8 +2,9 @@
 /* `vmferry doctor`: programs and libraries with versions and what needs them, the host's abilities, known-bad pairs of
  * versions, and one command that installs what is missing. Nothing on the host is changed.
  */
-#include "cli/doctor.h"
+#include "base/text.h"
 #include "base/tools.h"
+#include "cli/commands.h"
 #include "cli/doctor-host.h"
 
 #include <archive.h>
@@ -150,9 +151,9 @@ rows_to_json (GPtrArray *list)
     for (unsigned i = 0; i < list->len; i++)
     {
         const struct row *row = g_ptr_array_index (list, i);
-        json_array_append_new (array, json_pack ("{s:s, s:s?, s:s, s:s, s:s?}", "name", row->name, "version",
-                                                 row->version, "state", state_names[row->state], "text", row->text,
-                                                 "package", row->package));
+        json_array_append_new (array, json_pack ("{s:s, s:s?, s:s, s:o, s:s?}", "name", row->name, "version",
+                                                 row->version, "state", state_names[row->state], "text",
+                                                 vmf_text_to_json (row->text), "package", row->package));
     }
     return array;
 }
@@ -164,9 +165,7 @@ print_json (const struct doctor *doctor)
         json_pack ("{s:b, s:o, s:o, s:o, s:o, s:s?}", "ready", doctor->good, "programs",
                    rows_to_json (doctor->programs), "libraries", rows_to_json (doctor->libraries), "host",
                    rows_to_json (doctor->host), "known_bad", rows_to_json (doctor->pairs), "install", doctor->install);
-    json_dumpf (all, stdout, JSON_INDENT (2));
-    putchar ('\n');
-    json_decref (all);
+    vmf_cli_print_json (all);
 }
 
 static void
@@ -216,32 +215,17 @@ int
 vmf_cmd_doctor (int argc, char **argv)
 {
     gboolean json = FALSE;
-    g_autofree char *config = NULL;
-    g_auto (GStrv) set = NULL;
-    const GOptionEntry entries[] = {
-        { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print one JSON object", NULL },
-        { "config", 0, 0, G_OPTION_ARG_FILENAME, &config, "Read FILE instead of /etc/vmferry/vmferry.conf", "FILE" },
-        { "set", 0, 0, G_OPTION_ARG_STRING_ARRAY, &set, "Use VALUE for the setting KEY", "KEY=VALUE" },
-        { NULL, 0, 0, 0, NULL, NULL, NULL },
-    };
-    g_autoptr (GError) error = NULL;
-    g_autoptr (GOptionContext) context = g_option_context_new ("- what this host has and lacks for imports");
-    g_autoptr (vmf_settings) settings = vmf_settings_new ();
-    g_option_context_add_main_entries (context, entries, NULL);
-    bool good = g_option_context_parse (context, &argc, &argv, &error);
-    if (good && argc > 1)
-        good = (g_set_error (&error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "'%s' is not expected", argv[1]), false);
-    good = good && vmf_settings_load (settings, config, &error);
-    for (size_t i = 0; good && set && set[i]; i++)
-        good = vmf_settings_set (settings, set[i], &error);
-    if (!good)
-    {
-        fprintf (stderr, "vmferry doctor: %s\n", error->message);
-        return 2;
-    }
+    g_auto (GStrv) words = NULL;
+    g_autoptr (vmf_settings) settings = NULL;
+    const GOptionEntry entries[] = { { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print one JSON object", NULL },
+                                     { NULL } };
+    int status = vmf_cli_parse (argc, argv, entries, "", "Says what this host has and lacks for imports.", 0, 0, &words,
+                                &settings);
+    if (status != VMF_EXIT_OK)
+        return status;
     struct doctor *doctor = doctor_new (settings);
     json ? print_json (doctor) : print_text (doctor);
-    int status = doctor->good ? 0 : 1;
+    status = doctor->good ? VMF_EXIT_OK : VMF_EXIT_FAILED;
     doctor_free (doctor);
     return status;
 }

@@ -14,10 +14,10 @@
 static struct
 {
     char *vm, *format, *target, *pool, *name, *uuid, *memory, *cpu_model, *machine, *os_name, *firmware, *disk_format;
-    char *root, *work_dir, *progress;
+    char *root, *work_dir, *resume, *receipt, *progress;
     char **networks, **macs, **disks, **v2v_options;
     gint64 vcpus;
-    gboolean preallocate, convert, no_convert, keep_work, replace, dry_run, json;
+    gboolean preallocate, convert, no_convert, keep_work, replace, dry_run, verify, json;
 } given;
 
 static const GOptionEntry entries[] = {
@@ -49,8 +49,14 @@ static const GOptionEntry entries[] = {
       "An option for virt-v2v that convert.allowed_options lists", "OPTION" },
     { "replace", 0, 0, G_OPTION_ARG_NONE, &given.replace, "Replace what has the same names, at the end", NULL },
     { "dry-run", 0, 0, G_OPTION_ARG_NONE, &given.dry_run, "Print the plan and the findings; touch nothing", NULL },
+    { "resume", 0, 0, G_OPTION_ARG_FILENAME, &given.resume,
+      "Go on with the import whose work directory is DIR; no SOURCE", "DIR" },
     { "work", 0, 0, G_OPTION_ARG_FILENAME, &given.work_dir, "Work directory of this import", "DIR" },
-    { "keep-work", 0, 0, G_OPTION_ARG_NONE, &given.keep_work, "Keep the work directory", NULL },
+    { "keep-work", 0, 0, G_OPTION_ARG_NONE, &given.keep_work,
+      "Keep the work directory, and when the import fails also what was copied, for --resume", NULL },
+    { "verify", 0, 0, G_OPTION_ARG_NONE, &given.verify, "Read the disks back and compare them with what was read",
+      NULL },
+    { "receipt", 0, 0, G_OPTION_ARG_FILENAME, &given.receipt, "Write a receipt, for 'vmferry verify'", "FILE" },
     { "progress", 0, 0, G_OPTION_ARG_STRING, &given.progress, "auto, none, lines, terminal or json", "STYLE" },
     { "json", 0, 0, G_OPTION_ARG_NONE, &given.json, "Print the summary as one JSON object", NULL },
     { NULL }
@@ -87,7 +93,11 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
     static const char *const styles[] = { "auto", "none", "lines", "terminal", "json", NULL };
     static const char *const formats[] = { "qcow2", "raw", NULL };
     unsigned style_index, format_index;
-    if (!given.target)
+    if (given.resume && (source || given.target))
+        return usage (error, "--resume takes source and target from the work directory; leave them out");
+    if (!given.resume && !source)
+        return usage (error, "import wants a SOURCE; 'vmferry import --help' says more");
+    if (!given.resume && !given.target)
         return usage (error, "--to says where the VM goes: a directory, or a libvirt URI such as qemu:///system");
     if (given.convert && given.no_convert)
         return usage (error, "--convert and --no-convert exclude each other");
@@ -120,6 +130,9 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
                                           : VMF_IMPORT_CONVERT_AUTO;
     options->root = given.root;
     options->v2v_options = (const char *const *)given.v2v_options;
+    options->resume = given.resume;
+    options->verify = given.verify;
+    options->receipt = given.receipt;
     options->work_dir = given.work_dir;
     options->keep_work = given.keep_work;
     options->replace = given.replace;
@@ -136,13 +149,18 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, con
     if (!good)
     {
         status = vmf_cli_fail (error);
-        if (vmf_import_was_refused (import) || g_error_matches (error, VMF_ERROR, VMF_ERROR_UNSAFE))
+        if (vmf_import_was_refused (import))
             status = VMF_EXIT_REFUSED;
         fprintf (stderr, "vmferry: %s%s%s\n",
-                 !vmf_import_has_touched (import) ? "nothing was touched"
-                 : given.keep_work                ? "the target is as it was; the work directory is kept"
-                                                  : "everything was undone",
+                 !vmf_import_has_touched (import)    ? "nothing was touched"
+                 : vmf_import_get_leftovers (import) ? "not everything was undone"
+                 : vmf_import_get_kept (import)      ? "what was copied is kept"
+                 : given.keep_work                   ? "the target is as it was; the work directory is kept"
+                                                     : "everything was undone",
                  vmf_log_get_path () ? "; log: " : "", vmf_log_get_path () ? vmf_log_get_path () : "");
+        if (vmf_import_get_kept (import))
+            fprintf (stderr, "vmferry: 'vmferry import --resume %s' goes on; 'vmferry clean --work %s' gives up\n",
+                     vmf_import_get_kept (import), vmf_import_get_kept (import));
     }
     if (style == VMF_PROGRESS_JSON)
     {
@@ -183,11 +201,12 @@ vmf_cmd_import (int argc, char **argv)
         vmf_cli_parse (argc, argv, entries, "SOURCE",
                        "Brings one VM to KVM. SOURCE is an OVA (tar, zip or directory), a .vmx, a libvirt domain "
                        "XML or a disk image.",
-                       1, 1, &words, &settings);
+                       0, 1, &words, &settings);
     if (status != VMF_EXIT_OK)
         return status;
     GCancellable *cancellable = vmf_cli_cancellable (); /* before any other thread: they inherit the signal mask */
-    if (!read_options (&options, words[0], &style, &error) || !open_log (settings, words[0], &error))
+    if (!read_options (&options, words[0], &style, &error)
+        || !open_log (settings, words[0] ? words[0] : given.resume, &error))
         return vmf_cli_fail (error);
     g_autoptr (vmf_progress) progress = vmf_progress_new (style);
     g_autoptr (vmf_import) import =

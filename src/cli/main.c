@@ -14,6 +14,9 @@ static const struct
     const char *help;
 } commands[] = {
     { "import", vmf_cmd_import, "bring a VM to KVM" },
+    { "copy", vmf_cmd_copy, "copy one disk, with what import copies with; goes on after a kill" },
+    { "verify", vmf_cmd_verify, "compare disks with the receipt of their copy" },
+    { "control", vmf_cmd_control, "rate, pause and status of a running copy" },
     { "list", vmf_cmd_list, "the VMs that a source has" },
     { "show", vmf_cmd_show, "one VM's description, before anything is copied" },
     { "doctor", vmf_cmd_doctor, "what this host has and lacks, with the install command" },
@@ -34,6 +37,7 @@ main (int argc, char **argv)
 {
     setlocale (LC_ALL, "");
     signal (SIGPIPE, SIG_IGN);
+    signal (SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, not our death */
     const char *name = argc > 1 ? argv[1] : "--help";
     for (size_t i = 0; i < G_N_ELEMENTS (commands); i++)
         if (strcmp (name, commands[i].name) == 0)

@@ -3,6 +3,7 @@
  * about what is left than what it did an hour ago.
  */
 #include "cli/progress.h"
+#include "base/error.h"
 #include "base/text.h"
 
 #include <string.h>
@@ -39,17 +40,27 @@ struct vmf_progress
     char *convert_said; /* LINES: the last stage of the conversion that was printed */
 };
 
-/* Bytes per second over the last samples; 0: not known yet. */
+/* Forgets what is older than the window, or the oldest where there is no room for another. */
+static void
+drop_samples (struct line *line, int64_t now_us)
+{
+    unsigned old = line->n_samples == SAMPLES;
+    while (old < line->n_samples && now_us - line->samples[old].at_us > RATE_WINDOW_US)
+        old++;
+    line->n_samples -= old;
+    memmove (line->samples, line->samples + old, line->n_samples * sizeof line->samples[0]);
+}
+
+/* Bytes per second over the last samples; 0: not known yet. A pass that begins again begins at 0. */
 static uint64_t
 rate (struct line *line, uint64_t bytes, int64_t now_us)
 {
-    if (line->n_samples == SAMPLES)
-        memmove (line->samples, line->samples + 1, sizeof line->samples - sizeof line->samples[0]);
-    unsigned last = MIN (line->n_samples, SAMPLES - 1);
-    if (last == 0 || now_us - line->samples[last - 1].at_us >= RATE_WINDOW_US / SAMPLES)
+    if (line->n_samples > 0 && bytes < line->samples[line->n_samples - 1].bytes)
+        *line = (struct line){ 0 };
+    if (line->n_samples == 0 || now_us - line->samples[line->n_samples - 1].at_us >= RATE_WINDOW_US / SAMPLES)
     {
-        line->samples[last] = (struct sample){ now_us, bytes };
-        line->n_samples = last + 1;
+        drop_samples (line, now_us);
+        line->samples[line->n_samples++] = (struct sample){ now_us, bytes };
     }
     int64_t took_us = now_us - line->samples[0].at_us;
     return took_us > G_USEC_PER_SEC / 2 ? (bytes - line->samples[0].bytes) * G_USEC_PER_SEC / (uint64_t)took_us : 0;
@@ -73,7 +84,7 @@ line_of (struct vmf_progress *progress, const struct vmf_import_progress *now, u
     return &progress->lines[n];
 }
 
-/* "sda   43 %  233.1 MiB of 541.0 MiB  9.8 MiB/s  0:31 left" */
+/* "sda   43 %  233.1 MiB of 541.0 MiB  9.8 MiB/s  0:31 left (source bandwidth)" */
 static char *
 disk_text (struct vmf_progress *progress, const struct vmf_import_progress *now, unsigned n)
 {
@@ -87,8 +98,10 @@ disk_text (struct vmf_progress *progress, const struct vmf_import_progress *now,
         return g_strdup_printf ("%-8s copied, %s", disk->name, needed);
     if (disk->needed_bytes == 0)
         return g_strdup_printf ("%-8s waiting", disk->name);
-    return g_strdup_printf ("%-8s %3u %%  %s of %s  %s/s  %s left", disk->name,
-                            percent (disk->done_bytes, disk->needed_bytes), done, needed, speed, eta);
+    return g_strdup_printf ("%-8s %3u %%  %s of %s  %s/s  %s left%s%s%s", disk->name,
+                            percent (disk->done_bytes, disk->needed_bytes), done, needed, speed, eta,
+                            disk->bottleneck ? " (" : "", disk->bottleneck ? disk->bottleneck : "",
+                            disk->bottleneck ? ")" : "");
 }
 
 static char *
@@ -183,14 +196,14 @@ print_json_progress (struct vmf_progress *progress, const struct vmf_import_prog
         done += disk->done_bytes;
         needed += disk->needed_bytes;
         json_array_append_new (disks,
-                               json_pack ("{s:s, s:I, s:I, s:I, s:I, s:b}", "name", disk->name, "needed_bytes",
+                               json_pack ("{s:s, s:I, s:I, s:I, s:I, s:b, s:s?}", "name", disk->name, "needed_bytes",
                                           (json_int_t)disk->needed_bytes, "done_bytes", (json_int_t)disk->done_bytes,
                                           "read_bytes", (json_int_t)disk->read_bytes, "rate_bytes_per_s",
-                                          (json_int_t)per_s, "copied", disk->copied));
+                                          (json_int_t)per_s, "copied", disk->copied, "bottleneck", disk->bottleneck));
     }
-    print_json_line (json_pack ("{s:s, s:s, s:o, s:I, s:I, s:b, s:s?}", "event", "progress", "stage", now->stage,
+    print_json_line (json_pack ("{s:s, s:s, s:o, s:I, s:I, s:b, s:o}", "event", "progress", "stage", now->stage,
                                 "disks", disks, "needed_bytes", (json_int_t)needed, "done_bytes", (json_int_t)done,
-                                "converting", now->converting, "convert_stage", now->convert_stage));
+                                "converting", now->converting, "convert_stage", vmf_text_to_json (now->convert_stage)));
 }
 
 static void
@@ -222,7 +235,8 @@ on_message (enum vmf_import_message kind, const char *text, void *data)
     const char *word = kind == VMF_IMPORT_WARNING ? "warning" : "note";
     if (progress->style == VMF_PROGRESS_JSON)
     {
-        print_json_line (json_pack ("{s:s, s:s, s:s}", "event", "message", "kind", word, "text", text));
+        print_json_line (
+            json_pack ("{s:s, s:s, s:o}", "event", "message", "kind", word, "text", vmf_text_to_json (text)));
         return;
     }
     erase_block (progress);
@@ -261,4 +275,18 @@ void
 vmf_progress_settle (struct vmf_progress *progress)
 {
     progress->drawn = 0;
+}
+
+bool
+vmf_progress_style_from_text (const char *text, enum vmf_progress_style *style, GError **error)
+{
+    static const char *const words[] = { "auto", "none", "lines", "terminal", "json" }; /* in the order of the enum */
+    *style = VMF_PROGRESS_AUTO;
+    for (size_t i = 0; text && i < G_N_ELEMENTS (words); i++)
+        if (strcmp (text, words[i]) == 0)
+            return *style = (enum vmf_progress_style)i, true;
+    if (text)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "--progress '%s' is none of auto, none, lines, terminal, json",
+                     text);
+    return text == NULL;
 }

@@ -15,9 +15,11 @@ enum vmf_progress_style
     VMF_PROGRESS_JSON, /* on standard output; docs/progress.md */
 };
 
+/* "auto", "lines" … as users write it; NULL: AUTO. VMF_ERROR_USAGE. */
+bool vmf_progress_style_from_text (const char *text, enum vmf_progress_style *style, GError **error);
+
 typedef struct vmf_progress vmf_progress;
 struct vmf_progress *vmf_progress_new (enum vmf_progress_style style);
-/* Leaves the terminal with the cursor behind the last line. */
 void vmf_progress_free (struct vmf_progress *progress);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_progress, vmf_progress_free)
 

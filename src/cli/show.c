@@ -11,8 +11,9 @@
 static json_t *
 entry_json (const struct vmf_source_entry *entry)
 {
-    return json_pack ("{s:s, s:s?, s:I, s:i, s:s?}", "name", entry->name, "os_name", entry->os_name, "capacity_bytes",
-                      (json_int_t)entry->capacity_bytes, "disks", (int)entry->n_disks, "problem", entry->problem);
+    return json_pack ("{s:o, s:o, s:I, s:i, s:o}", "name", vmf_text_to_json (entry->name), "os_name",
+                      vmf_text_to_json (entry->os_name), "capacity_bytes", (json_int_t)entry->capacity_bytes, "disks",
+                      (int)entry->n_disks, "problem", vmf_text_to_json (entry->problem));
 }
 
 static void

@@ -6,6 +6,7 @@
  */
 #include "disk/chain.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "disk/nbd.h"
 #include "disk/qmp.h"
 #include "disk/zero.h"
@@ -18,14 +19,16 @@ enum
 {
     END_GRACE_MS = 5 * 60 * 1000, /* QEMU writes its caches back; a slow target may need long */
     CREATE_TIMEOUT_MS = 5 * 60 * 1000,
+    RECONNECT_S = 300, /* the conversion waits so long for a source that is started again */
+    QCOW2_CLUSTER_BYTES = 64 * 1024,
 };
 
 struct vmf_chain
 {
-    char *name, *target_path, *target_uri;
+    char *name, *target_path, *target_uri, *overlay_uri;
     char *socket, *monitor, *map, *overlay,
-        *port_pid; /* paths in the work directory; map, overlay, port_pid may be NULL */
-    bool raw, has_source;
+        *port_pid;                                 /* paths in the work directory; map, overlay, port_pid may be NULL */
+    bool raw, has_source, preallocate, completing; /* completing: the commit was told to end */
     uint64_t size_bytes;
     const struct vmf_room *room;
     struct vmf_child *daemon, *port;
@@ -40,7 +43,7 @@ vmf_chain_free (struct vmf_chain *chain)
     vmf_qmp_free (chain->qmp);
     vmf_child_free (chain->port);
     vmf_child_free (chain->daemon);
-    char *temporary[] = { chain->socket, chain->monitor, chain->map, chain->overlay, chain->port_pid };
+    char *temporary[] = { chain->socket, chain->monitor, chain->overlay, chain->map, chain->port_pid };
     for (size_t i = 0; i < G_N_ELEMENTS (temporary); i++)
     {
         if (temporary[i])
@@ -50,7 +53,21 @@ vmf_chain_free (struct vmf_chain *chain)
     g_free (chain->name);
     g_free (chain->target_path);
     g_free (chain->target_uri);
+    g_free (chain->overlay_uri);
     g_free (chain);
+}
+
+const char *
+vmf_chain_get_overlay_uri (const struct vmf_chain *chain)
+{
+    return chain->overlay_uri;
+}
+
+bool
+vmf_chain_has_overlay (const char *work_dir, const char *name)
+{
+    g_autofree char *path = g_strdup_printf ("%s/%s-overlay.qcow2", work_dir, name);
+    return g_file_test (path, G_FILE_TEST_EXISTS);
 }
 
 const char *
@@ -65,7 +82,8 @@ create_qcow2 (struct vmf_chain *chain, const char *path, const char *data_file, 
               GError **error)
 {
     g_autofree char *size = g_strdup_printf ("%" G_GUINT64_FORMAT, (guint64)chain->size_bytes);
-    g_autofree char *option = g_strconcat ("data_file=", data_file, NULL);
+    g_autofree char *value = data_file ? vmf_text_double_commas (data_file) : NULL; /* a VM's name is in it */
+    g_autofree char *option = g_strconcat ("data_file=", value, NULL);
     const char *plain[] = { "qemu-img", "create", "-q", "-f", "qcow2", path, size, NULL };
     const char *map[] = { "qemu-img", "create", "-q", "-f", "qcow2", "-o", option, path, size, NULL };
     struct vmf_child_options run = { .name = "qemu-img create", .argv = data_file ? map : plain };
@@ -120,8 +138,9 @@ daemon_argv (const struct vmf_chain *chain, const struct vmf_chain_options *opti
     g_ptr_array_add (argv, g_strdup ("chardev=monitor"));
     if (options->source_socket)
         add_json (argv, "--blockdev",
-                  json_pack ("{s:s, s:s, s:b, s:{s:s, s:s}}", "driver", "nbd", "node-name", "source", "read-only", 1,
-                             "server", "type", "unix", "path", options->source_socket));
+                  json_pack ("{s:s, s:s, s:b, s:i, s:{s:s, s:s}}", "driver", "nbd", "node-name", "source", "read-only",
+                             1, "reconnect-delay", RECONNECT_S, "server", "type", "unix", "path",
+                             options->source_socket));
     add_json (argv, "--blockdev", target_node (chain, options, options->source_socket ? "source" : NULL));
     if (chain->overlay)
     {
@@ -181,6 +200,7 @@ vmf_chain_start (const struct vmf_chain_options *options, GCancellable *cancella
     chain->name = g_strdup (options->name);
     chain->target_path = g_strdup (options->target_path);
     chain->raw = strcmp (options->target_format, "raw") == 0;
+    chain->preallocate = options->preallocate;
     chain->size_bytes = options->size_bytes;
     chain->room = options->room;
     chain->has_source = options->source_socket != NULL;
@@ -190,6 +210,7 @@ vmf_chain_start (const struct vmf_chain_options *options, GCancellable *cancella
     if (options->overlay_port != 0)
     {
         chain->overlay = work_path (options, "overlay.qcow2");
+        chain->overlay_uri = g_strdup_printf ("nbd+unix:///overlay?socket=%s", chain->socket);
         chain->port_pid = work_path (options, "port.pid");
         chain->map = chain->raw ? work_path (options, "map.qcow2") : NULL;
     }
@@ -201,10 +222,12 @@ vmf_chain_start (const struct vmf_chain_options *options, GCancellable *cancella
             options->work_dir);
         return NULL;
     }
-    bool good = (!chain->map || create_qcow2 (chain, chain->map, chain->target_path, cancellable, error))
-                && (!chain->overlay || create_qcow2 (chain, chain->overlay, NULL, cancellable, error))
-                && start_daemon (chain, options, cancellable, error)
-                && (!chain->overlay || start_port (chain, options->overlay_port, cancellable, error));
+    bool new_map = chain->map && !(options->keep_map && g_file_test (chain->map, G_FILE_TEST_EXISTS));
+    bool good =
+        (!new_map || create_qcow2 (chain, chain->map, chain->target_path, cancellable, error))
+        && (!chain->overlay || options->keep_overlay || create_qcow2 (chain, chain->overlay, NULL, cancellable, error))
+        && start_daemon (chain, options, cancellable, error)
+        && (!chain->overlay || start_port (chain, options->overlay_port, cancellable, error));
     if (!good)
         g_prefix_error (error, "cannot set up %s at %s: ", chain->name, chain->target_path);
     return good ? g_steal_pointer (&chain) : NULL;
@@ -255,23 +278,23 @@ vmf_chain_commit_start (struct vmf_chain *chain, uint64_t *overlay_bytes, GError
     struct stat info;
     vmf_child_stop (chain->port, 10 * 1000);
     *overlay_bytes = stat (chain->overlay, &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
-    bool good =
-        command (chain, "block-export-del", json_pack ("{s:s, s:s}", "id", "overlay", "mode", "hard"), error)
-        && command (chain, "block-commit",
-                    json_pack ("{s:s, s:s, s:s}", "job-id", "commit", "device", "overlay", "base-node", "target"),
-                    error);
+    bool good = command (chain, "block-export-del", json_pack ("{s:s, s:s}", "id", "overlay", "mode", "hard"), error)
+                && command (chain, "block-commit",
+                            json_pack ("{s:s, s:s, s:s, s:b}", "job-id", "commit", "device", "overlay", "base-node",
+                                       "target", "auto-dismiss", 0),
+                            error);
     if (!good)
         g_prefix_error (error, "cannot commit the conversion of %s: ", chain->name);
     return good;
 }
 
-/* What query-jobs says of our only job. */
+/* What query-jobs says of our only job. It stays there until we dismiss it: of a job that goes by itself nobody could
+   tell whether it had failed. */
 static bool
 read_job (struct vmf_chain *chain, json_t *job, bool *done, GError **error)
 {
     const char *status = json_string_value (json_object_get (job, "status"));
     const char *problem = json_string_value (json_object_get (job, "error"));
-    *done = status == NULL; /* a job that ended well is gone */
     if (problem)
     {
         bool full = strstr (problem, "No space left") != NULL;
@@ -279,8 +302,20 @@ read_job (struct vmf_chain *chain, json_t *job, bool *done, GError **error)
                      "committing the conversion of %s into %s failed: %s", chain->name, chain->target_path, problem);
         return false;
     }
-    return g_strcmp0 (status, "ready") != 0
-           || command (chain, "job-complete", json_pack ("{s:s}", "id", "commit"), error);
+    if (!status)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
+                     "committing the conversion of %s into %s failed: QEMU does not know that job any more",
+                     chain->name, chain->target_path);
+        return false;
+    }
+    *done = strcmp (status, "concluded") == 0;
+    if (*done)
+        return command (chain, "job-dismiss", json_pack ("{s:s}", "id", "commit"), error);
+    if (chain->completing || strcmp (status, "ready") != 0)
+        return true;
+    chain->completing = true;
+    return command (chain, "job-complete", json_pack ("{s:s}", "id", "commit"), error);
 }
 
 bool
@@ -313,6 +348,23 @@ compare_with_map (struct vmf_chain *chain, GCancellable *cancellable, GError **e
     return output != NULL;
 }
 
+/* What a qcow2 file can come to: the disk, 8 bytes for each of its clusters in the L2 tables, 2 in the refcount blocks,
+   and the tables of these. */
+static uint64_t
+qcow2_full_bytes (uint64_t size_bytes)
+{
+    uint64_t clusters = size_bytes / QCOW2_CLUSTER_BYTES + 1;
+    return size_bytes + clusters * 11 + (1 << 20);
+}
+
+/* Not before: clusters that were allocated in advance would hide the source beneath, and count as copied. */
+static bool
+preallocate (struct vmf_chain *chain, GError **error)
+{
+    uint64_t full = chain->raw ? chain->size_bytes : qcow2_full_bytes (chain->size_bytes);
+    return !chain->preallocate || vmf_zero_allocate (chain->target_path, full, error);
+}
+
 bool
 vmf_chain_close (struct vmf_chain *chain, GCancellable *cancellable, GError **error)
 {
@@ -325,7 +377,8 @@ vmf_chain_close (struct vmf_chain *chain, GCancellable *cancellable, GError **er
         return false;
     }
     if (zeroes
-        && (!vmf_zero_punch (chain->target_path, zeroes, error) || !compare_with_map (chain, cancellable, error)))
+        && (!vmf_zero_punch (chain->target_path, zeroes, cancellable, error)
+            || !compare_with_map (chain, cancellable, error)))
         return false;
-    return vmf_zero_sync (chain->target_path, error);
+    return preallocate (chain, error) && vmf_zero_sync (chain->target_path, error);
 }

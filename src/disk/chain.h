@@ -23,8 +23,11 @@ struct vmf_chain_options
     const char *target_path;
     const char *target_format; /* "qcow2" or "raw" */
     bool target_is_block;
+    bool preallocate; /* close reserves all that the disk can ever need; the target itself must not be preallocated */
     uint64_t size_bytes;
     const char *source_socket; /* the source helper's; NULL: no source beneath */
+    bool keep_map;             /* going on: the map that lies in work_dir, if it does, says what is here */
+    bool keep_overlay;         /* going on: the guest is converted on the overlay that lies in work_dir */
     unsigned overlay_port;     /* TCP on localhost in the room, default export; 0: no overlay */
 };
 
@@ -33,8 +36,15 @@ struct vmf_chain *vmf_chain_start (const struct vmf_chain_options *options, GCan
 void vmf_chain_free (struct vmf_chain *chain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_chain, vmf_chain_free)
 
+/* Does the overlay of disk NAME lie in WORK_DIR? Then its map does too, where it needs one. */
+bool vmf_chain_has_overlay (const char *work_dir, const char *name);
+
 /* The target's export for the mover: with qemu:allocation-depth, depth 1 is here, anything else is not. Borrowed. */
 const char *vmf_chain_get_target_uri (const struct vmf_chain *chain);
+
+/* The overlay's export, with qemu:allocation-depth too: depth 1 is in the overlay itself. Borrowed; NULL: no overlay.
+ */
+const char *vmf_chain_get_overlay_uri (const struct vmf_chain *chain);
 
 /* How many bytes of the target are here now, in whole clusters: what the mover wrote and what copy-on-read brought. */
 bool vmf_chain_present_bytes (struct vmf_chain *chain, uint64_t *present_bytes, GError **error);
@@ -42,7 +52,8 @@ bool vmf_chain_present_bytes (struct vmf_chain *chain, uint64_t *present_bytes, 
 /* Drops the source from beneath; OPTIONS are those of the start. Whoever reads on sees zeroes where nothing is. */
 bool vmf_chain_release_source (struct vmf_chain *chain, const struct vmf_chain_options *options, GError **error);
 
-/* Pass 2: begins to commit the overlay into the target; then ask until DONE. OVERLAY_BYTES gets what the overlay holds.
+/* Pass 2: begins to commit the overlay into the target; then ask until DONE, and not again. OVERLAY_BYTES gets what the
+   overlay holds. NO_SPACE where the target is full.
    WRITTEN_BYTES and TOTAL_BYTES are QEMU's progress, in which free ranges count too. */
 bool vmf_chain_commit_start (struct vmf_chain *chain, uint64_t *overlay_bytes, GError **error);
 bool vmf_chain_commit_poll (struct vmf_chain *chain, bool *done, uint64_t *written_bytes, uint64_t *total_bytes,

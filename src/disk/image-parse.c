@@ -7,7 +7,15 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+enum
+{
+    TABLE_MAX_BYTES = 256 << 20,
+    BUDGET_FLOOR_BYTES = 64 << 20,
+    BUDGET_PACKED = 8,
+};
 
 static void
 extent_free (void *data)
@@ -83,9 +91,9 @@ vmf_image_read_table (const struct vmf_image_input *input, uint64_t at, uint64_t
 {
     uint64_t end;
     /* The size is checked before memory is asked for: it is the image's own claim. */
-    if (__builtin_add_overflow (at, length, &end) || end > input->length_bytes || length > G_MAXSSIZE)
+    if (__builtin_add_overflow (at, length, &end) || end > input->length_bytes)
         return cut_off (input, at, what, error), NULL;
-    uint8_t *table = g_try_malloc (length ? length : 1);
+    uint8_t *table = length <= TABLE_MAX_BYTES ? g_try_malloc (length ? length : 1) : NULL;
     if (!table)
         return vmf_image_refuse (error, VMF_ERROR_UNSAFE, "its %s is too large (%" G_GUINT64_FORMAT " bytes)", what,
                                  (guint64)length),
@@ -93,6 +101,16 @@ vmf_image_read_table (const struct vmf_image_input *input, uint64_t at, uint64_t
     if (!vmf_image_read (input, at, table, length, what, error))
         g_clear_pointer (&table, g_free);
     return table;
+}
+
+uint64_t
+vmf_image_get_table_budget (const struct vmf_image_input *input)
+{
+    struct stat info;
+    /* Devices and some network file systems do not say what they hold. */
+    if (fstat (input->fd, &info) != 0 || !S_ISREG (info.st_mode) || info.st_blocks == 0)
+        return input->length_bytes;
+    return MIN (input->length_bytes, BUDGET_FLOOR_BYTES + (uint64_t)info.st_blocks * 512 * BUDGET_PACKED);
 }
 
 bool

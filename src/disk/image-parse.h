@@ -65,12 +65,17 @@ bool vmf_image_refuse (GError **error, int code, const char *format, ...) G_GNUC
 bool vmf_image_read (const struct vmf_image_input *input, uint64_t at, void *buffer, size_t length, const char *what,
                      GError **error);
 
-/* A table of LENGTH bytes; NULL where it does not fit into the file. Caller frees. */
+/* A table of LENGTH bytes; NULL where it does not fit into the file or is above 256 MiB, which no sound image of a disk
+   that we take needs: a file can be long without being large. Caller frees. */
 uint8_t *vmf_image_read_table (const struct vmf_image_input *input, uint64_t at, uint64_t length, const char *what,
                                GError **error);
 
 /* True where LENGTH bytes of the guest's disk, said to lie at AT, are in the file. */
 bool vmf_image_check_block (const struct vmf_image_input *input, uint64_t at, uint64_t length, GError **error);
+
+/* How many bytes of tables may be read of this file altogether: what it holds on its disk, not how long it says it is,
+   with room for what a file system may have packed. */
+uint64_t vmf_image_get_table_budget (const struct vmf_image_input *input);
 
 /* How much of the block at GUEST_OFFSET is the guest's: less than BLOCK at the disk's end; in whole sectors. */
 uint64_t vmf_image_block_length (uint64_t size_bytes, uint64_t guest_offset, uint64_t block);

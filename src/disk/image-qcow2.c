@@ -18,6 +18,7 @@ enum
     INCOMPATIBLE_KNOWN = 0x1f,
     EXTENSIONS_MAX = 64,
     NAME_MAX_BYTES = 1023,
+    L1_MAX_BYTES = 32 << 20, /* QEMU's own limit */
 };
 
 static const uint64_t offset_mask = 0x00fffffffffffe00ULL;
@@ -159,7 +160,9 @@ check_tables (const struct vmf_image_input *input, const struct qcow2 *qcow2, co
     uint64_t cluster = (uint64_t)1 << qcow2->cluster_bits;
     uint64_t entries = cluster / (qcow2->incompatible & INCOMPATIBLE_EXTENDED_L2 ? 16 : 8);
     uint64_t needed = facts->size_bytes / (cluster * entries) + (facts->size_bytes % (cluster * entries) != 0);
-    uint64_t budget = input->length_bytes;
+    uint64_t budget = vmf_image_get_table_budget (input);
+    if (needed > L1_MAX_BYTES / 8)
+        return vmf_image_refuse (error, VMF_ERROR_UNSAFE, "its L1 table would be larger than 32 MiB");
     if (needed > qcow2->l1_entries)
         return vmf_image_refuse (error, VMF_ERROR_CORRUPT, "its L1 table is too short for its size");
     g_autofree uint8_t *l1 = vmf_image_read_table (input, qcow2->l1_offset, needed * 8, "L1 table", error);

@@ -4,16 +4,23 @@
  *
  * A sparse file of capacity 0 makes QEMU follow its embedded descriptor to other files: refused.
  */
+#include "disk/image-vmdk.h"
+#include "disk/image-beneath.h"
 #include "disk/image-parse.h"
-#include "disk/image.h"
 #include "base/error.h"
 
 #include <string.h>
+#include <unistd.h>
 
 enum
 {
     SECTOR = 512,
     FLAG_COMPRESSED = 1 << 16,
+    FLAG_MARKERS = 1 << 17,
+    COMPRESSION_DEFLATE = 1,
+    STREAM_GRAIN_SECTORS_MIN = 8, /* these three: what the plugin reads */
+    STREAM_GRAIN_SECTORS_MAX = 2048,
+    STREAM_TABLE_ENTRIES_MAX = 512,
     GRAIN_UNALLOCATED = 0,
     GRAIN_ZERO = 1,
     DESCRIPTOR_MAX_BYTES = 1 << 20,
@@ -226,4 +233,35 @@ vmf_image_parse_vmdk (const struct vmf_image_input *input, struct vmf_image_fact
                                  "(NAME.vmdk) instead, or give --format raw");
     g_autofree char *text = read_text (input, 0, input->length_bytes, error);
     return text && vmf_image_parse_vmdk_text (text, false, facts, error);
+}
+
+/* The header itself was checked when the image was opened. */
+static bool
+is_stream (const struct vmf_image_input *input)
+{
+    uint8_t h[SECTOR];
+    if (!vmf_image_read (input, 0, h, SECTOR, "header", NULL) || memcmp (h, "KDMV", 4) != 0)
+        return false;
+    uint32_t flags = vmf_le32 (h + 8);
+    uint64_t grain = vmf_le64 (h + 20);
+    return (flags & FLAG_COMPRESSED) && (flags & FLAG_MARKERS) && vmf_le16 (h + 77) == COMPRESSION_DEFLATE
+           && grain >= STREAM_GRAIN_SECTORS_MIN && grain <= STREAM_GRAIN_SECTORS_MAX
+           && vmf_le32 (h + 44) <= STREAM_TABLE_ENTRIES_MAX;
+}
+
+bool
+vmf_image_is_vmdk_stream (const struct vmf_image *image)
+{
+    g_autofree char *real_path = NULL;
+    uint64_t length_bytes = 0;
+    if (strcmp (image->format, "vmdk") != 0 || !image->path || image->backing)
+        return false;
+    int fd = vmf_beneath_open_own (image->path, &real_path, &length_bytes, NULL);
+    if (fd < 0)
+        return false;
+    struct vmf_image_input input = { fd, image->offset_bytes,
+                                     image->length_bytes ? image->length_bytes : length_bytes };
+    bool stream = is_stream (&input);
+    close (fd);
+    return stream;
 }

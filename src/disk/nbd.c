@@ -5,6 +5,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 enum
@@ -12,22 +13,34 @@ enum
     CONNECT_TRIES = 500,
     CONNECT_PAUSE_US = 20 * 1000,
     WALK_WINDOW_BYTES = 1 << 30,
+    SILENCE_MAX_MS = 60 * 1000,
+    LEAVE_MAX_MS = 1000,
 };
+
+/* A connection that the server closes between two answers is no error to libnbd. */
+const char *
+vmf_nbd_words (void)
+{
+    const char *words = nbd_get_error ();
+    return words ? words : "the server closed the connection";
+}
 
 bool
 vmf_nbd_fail (const char *what, GError **error)
 {
     int code = nbd_get_errno () == ENOSPC ? VMF_ERROR_NO_SPACE : VMF_ERROR_FAILED;
-    g_autofree char *words = vmf_text_printable (nbd_get_error (), 500);
+    g_autofree char *words = vmf_text_printable (vmf_nbd_words (), 500);
     g_set_error (error, VMF_ERROR, code, "%s: %s", what, words);
     return false;
 }
 
+/* nbd_shutdown() would wait for ever for a server that hangs. */
 void
 vmf_nbd_close (struct nbd_handle *nbd)
 {
-    if (nbd && nbd_aio_is_ready (nbd) == 1 && nbd_aio_in_flight (nbd) == 0)
-        nbd_shutdown (nbd, 0);
+    bool leave = nbd && nbd_aio_is_ready (nbd) == 1 && nbd_aio_in_flight (nbd) == 0 && nbd_aio_disconnect (nbd, 0) == 0;
+    while (leave && nbd_aio_is_closed (nbd) != 1 && nbd_aio_is_dead (nbd) != 1)
+        leave = vmf_nbd_wait (nbd, "leaving", LEAVE_MAX_MS, NULL, NULL);
     nbd_close (nbd);
 }
 
@@ -39,23 +52,90 @@ is_starting (void)
 }
 
 struct nbd_handle *
+vmf_nbd_new (enum vmf_nbd_flags flags)
+{
+    g_autoptr (nbd_handle) nbd = nbd_create ();
+    bool good = nbd && (!(flags & VMF_NBD_EXTENTS) || nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0)
+                && (!(flags & VMF_NBD_DEPTH) || nbd_add_meta_context (nbd, "qemu:allocation-depth") == 0);
+    return good ? g_steal_pointer (&nbd) : NULL;
+}
+
+static int
+notify (struct nbd_handle *nbd, short revents)
+{
+    unsigned direction = nbd_aio_get_direction (nbd);
+    if (revents & (POLLIN | POLLHUP | POLLERR) && direction & LIBNBD_AIO_DIRECTION_READ)
+        return nbd_aio_notify_read (nbd);
+    if (revents & (POLLOUT | POLLHUP | POLLERR) && direction & LIBNBD_AIO_DIRECTION_WRITE)
+        return nbd_aio_notify_write (nbd);
+    return 0;
+}
+
+bool
+vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable, GError **error)
+{
+    unsigned direction = nbd_aio_get_direction (nbd);
+    GPollFD cancel = { -1, G_IO_IN, 0 };
+    bool has_cancel = cancellable && g_cancellable_make_pollfd (cancellable, &cancel);
+    struct pollfd fds[] = { { nbd_aio_get_fd (nbd),
+                              (short)((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0)
+                                      | (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0)),
+                              0 },
+                            { has_cancel ? cancel.fd : -1, POLLIN, 0 } };
+    int ready = poll (fds, G_N_ELEMENTS (fds), timeout_ms);
+    if (has_cancel)
+        g_cancellable_release_fd (cancellable);
+    if (vmf_error_if_cancelled (cancellable, error))
+        return false;
+    if (ready == 0)
+        return g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "%s: the NBD server has said nothing for %d s", what,
+                            timeout_ms / 1000),
+               false;
+    return (ready < 0 && errno == EINTR) || (ready > 0 && notify (nbd, fds[0].revents) == 0)
+           || vmf_nbd_fail (what, error);
+}
+
+/* The connection that was begun is made. */
+static bool
+finish_connecting (struct nbd_handle *nbd, const char *what, GCancellable *cancellable, GError **error)
+{
+    while (nbd_aio_is_connecting (nbd) == 1)
+        if (!vmf_nbd_wait (nbd, what, SILENCE_MAX_MS, cancellable, error))
+            return false;
+    return nbd_aio_is_ready (nbd) == 1 || vmf_nbd_fail (what, error);
+}
+
+struct nbd_handle *
 vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags, GCancellable *cancellable, GError **error)
 {
     for (int tries = 0;; tries++)
     {
-        g_autoptr (nbd_handle) nbd = nbd_create ();
-        bool good = nbd
-                    && (!(flags & VMF_NBD_EXTENTS) || nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0)
-                    && (!(flags & VMF_NBD_DEPTH) || nbd_add_meta_context (nbd, "qemu:allocation-depth") == 0)
-                    && nbd_connect_uri (nbd, uri) == 0;
-        if (good)
+        g_autoptr (nbd_handle) nbd = vmf_nbd_new (flags);
+        g_autoptr (GError) why = NULL;
+        if (nbd && (nbd_aio_connect_uri (nbd, uri) == 0 || vmf_nbd_fail (what, &why))
+            && finish_connecting (nbd, what, cancellable, &why))
             return g_steal_pointer (&nbd);
-        if (!is_starting () || tries == CONNECT_TRIES)
-            return vmf_nbd_fail (what, error), NULL;
+        bool starting = is_starting () && !(nbd && nbd_aio_is_connecting (nbd) == 1);
+        if (!nbd)
+            vmf_nbd_fail (what, &why);
         if (vmf_error_if_cancelled (cancellable, error))
             return NULL;
+        if (!starting || tries == CONNECT_TRIES)
+            return g_propagate_error (error, g_steal_pointer (&why)), NULL;
         g_usleep (CONNECT_PAUSE_US);
     }
+}
+
+bool
+vmf_nbd_read (struct nbd_handle *nbd, const char *what, void *data, size_t length, uint64_t offset,
+              GCancellable *cancellable, GError **error)
+{
+    int64_t cookie = nbd_aio_pread (nbd, data, length, offset, NBD_NULL_COMPLETION, 0);
+    int done = cookie < 0 ? -1 : 0;
+    while (done == 0 && (done = nbd_aio_command_completed (nbd, (uint64_t)cookie)) == 0)
+        if (!vmf_nbd_wait (nbd, what, SILENCE_MAX_MS, cancellable, error))
+            return false;
+    return done > 0 || vmf_nbd_fail (what, error);
 }
 
 struct answer

@@ -18,10 +18,25 @@ enum vmf_nbd_flags
     VMF_NBD_DEPTH = 1 << 1,   /* ask for qemu:allocation-depth */
 };
 
+/* A handle that is not connected yet and asks for the contexts of FLAGS. NULL: libnbd failed. */
+struct nbd_handle *vmf_nbd_new (enum vmf_nbd_flags flags);
+
+/* Lets libnbd work on NBD once the connection is ready for it. False: cancelled, or nothing came for TIMEOUT_MS, or the
+   connection died; it is of no use any more. WHAT is for the message: "sda". */
+bool vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable, GError **error);
+
 /* A connected handle. A helper's socket exists a moment before it listens: refused connections are tried again for ten
-   seconds. WHAT is for the message: "sda". */
+   seconds. A server that takes the connection and says nothing for a minute has failed. */
 struct nbd_handle *vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags,
                                     GCancellable *cancellable, GError **error);
+
+/* Reads; a server that says nothing for a minute has failed. */
+bool vmf_nbd_read (struct nbd_handle *nbd, const char *what, void *data, size_t length, uint64_t offset,
+                   GCancellable *cancellable, GError **error);
+
+/* libnbd's words for why its last call in this thread failed, or a connection ended. Never NULL; borrowed till the
+ * next. */
+const char *vmf_nbd_words (void);
 
 /* Sets ERROR to "WHAT: libnbd's own words" and gives false. */
 bool vmf_nbd_fail (const char *what, GError **error);

@@ -17,7 +17,7 @@ enum
 struct vmf_qmp
 {
     GSocketConnection *connection;
-    GDataInputStream *lines; /* borrowed of connection's stream, owned here */
+    GDataInputStream *lines; /* reads the connection's stream; ours */
 };
 
 void

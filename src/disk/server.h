@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The helper that serves one source image read-only over NBD on a unix socket (DESIGN idea 1).
  *
- * qemu-storage-daemon (qemu-nbd for VHD, whose size it must be told) for everything that has a format, nbdkit's file
- * plugin for raw files (with several connections 1.4 to 3 times as fast), both confined to the image's own files and
- * without a network. A remote NBD server is reached by nbdkit's nbd plugin, unconfined; where a format is in it, the
- * confined helper reads that through the plugin's socket. The export is the default one, "",
- * read-only, with base:allocation, open to several connections. It ends when it is freed or vmferry dies.
- * Main thread only (child.h).
+ * qemu-storage-daemon (qemu-nbd for VHD, whose size it must be told) for everything that has a format but
+ * stream-optimised VMDK, which nbdkit serves with our own plugin (plugins/vmdkstream.c; three times as fast), nbdkit's
+ * file plugin for raw files (with several connections 1.4 to 3 times as fast), all confined to the image's own files
+ * and without a network. A remote NBD server is reached by nbdkit's nbd plugin, unconfined; where a format is in it,
+ * the confined helper reads that through the plugin's socket. The export is the default one, "", read-only, with
+ * base:allocation, open to several connections. It ends when it is freed or vmferry dies. Main thread only (child.h).
  */
 #pragma once
 #include "base/child.h"
@@ -20,6 +20,9 @@ struct vmf_server *vmf_server_start (const struct vmf_image *image, const char *
                                      GCancellable *cancellable, GError **error);
 void vmf_server_free (struct vmf_server *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_server, vmf_server_free)
+
+/* False once one of its helpers has ended. */
+bool vmf_server_is_running (const struct vmf_server *server);
 
 const char *vmf_server_get_socket (const struct vmf_server *server);
 

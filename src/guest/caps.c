@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Reading what a conversion left: virt-v2v's messages and its debug log.
  *
- * virt-v2v writes no metadata in place: what the guest can drive stands in the log's "gcaps_…" lines, what the guest is
- * in its "i_…" lines. A program of the guest may print such lines too, so each value is taken from a closed list, and
- * the last one said counts: virt-v2v prints its own when all of the guest's programs have ended.
+ * virt-v2v writes no metadata in place: what the guest is stands in the log's "i_…" lines, what it can drive in the
+ * "gcaps_…" lines. A program of the guest may print such lines too. virt-v2v prints the first kind before any of them
+ * runs and the second when all have ended: so the first "i_" counts and the last "gcaps_". Devices and architectures
+ * are taken from closed lists; names are text for people, made printable.
  */
 #include "guest/convert-parts.h"
 #include "base/error.h"
@@ -65,8 +66,11 @@ collect_value (GHashTable *values, const char *line)
     const char *equals = strstr (line, " = ");
     if (!equals || equals - line > 40)
         return;
+    g_autofree char *name = g_strndup (line, (gsize)(equals - line));
+    if (*name == 'i' && g_hash_table_contains (values, name))
+        return;
     g_autofree char *value = one_line (equals + 3);
-    g_hash_table_replace (values, g_strndup (line, (gsize)(equals - line)), g_strdup (g_strstrip (value)));
+    g_hash_table_replace (values, g_steal_pointer (&name), g_strdup (g_strstrip (value)));
 }
 
 static const char *
@@ -123,7 +127,6 @@ fill_caps (struct vmf_convert_result *result, GHashTable *values)
     caps->virtio_rng = is (values, "gcaps_virtio_rng", "true");
     caps->virtio_balloon = is (values, "gcaps_virtio_balloon", "true");
     caps->pvpanic = is (values, "gcaps_isa_pvpanic", "true");
-    caps->virtio_socket = is (values, "gcaps_virtio_socket", "true");
     caps->virtio_1_0 = is (values, "gcaps_virtio_1_0", "true");
     caps->machine = is (values, "gcaps_machine", "q35")      ? VMF_MACHINE_Q35
                     : is (values, "gcaps_machine", "i440fx") ? VMF_MACHINE_I440FX

@@ -17,7 +17,6 @@ struct vmf_v2v
 };
 
 bool vmf_v2v_probe (struct vmf_v2v *v2v, GCancellable *cancellable, GError **error);
-bool vmf_v2v_can (const struct vmf_v2v *v2v, const char *word);
 void vmf_v2v_clear (struct vmf_v2v *v2v);
 
 /* guest.xml: libvirt XML of the source with an NBD port on localhost for each import disk. Caller frees. */

@@ -40,8 +40,8 @@ parse_version (const char *text)
     return g_regex_match (regex, text, 0, &match) ? g_match_info_fetch (match, 1) : NULL;
 }
 
-bool
-vmf_v2v_can (const struct vmf_v2v *v2v, const char *word)
+static bool
+can (const struct vmf_v2v *v2v, const char *word)
 {
     return v2v->can && g_strv_contains ((const char *const *)v2v->can, word);
 }
@@ -64,7 +64,7 @@ vmf_v2v_probe (struct vmf_v2v *v2v, GCancellable *cancellable, GError **error)
         return false;
     v2v->version = parse_version (version);
     v2v->can = g_strsplit (g_strchomp (words), "\n", -1);
-    if (v2v->version && vmf_v2v_can (v2v, "input:libvirtxml"))
+    if (v2v->version && can (v2v, "input:libvirtxml"))
         return true;
     g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING,
                  "%s (version %s) does not say that it reads libvirt XML; virt-v2v 2.0 or newer is needed",

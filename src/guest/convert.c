@@ -8,6 +8,7 @@
  */
 #include "guest/convert-parts.h"
 #include "base/error.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,21 +38,6 @@ log_line (const char *line, void *data)
     fprintf (log, "%s\n", line);
     /* Whoever looks while it runs sees all that was said, and so does who looks after a crash. */
     fflush (log);
-}
-
-static void
-remove_tree (const char *path)
-{
-    GDir *dir = g_file_test (path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open (path, 0, NULL);
-    const char *name;
-    while (dir && (name = g_dir_read_name (dir)))
-    {
-        g_autofree char *inner = g_build_filename (path, name, NULL);
-        remove_tree (inner);
-    }
-    if (dir)
-        g_dir_close (dir);
-    g_remove (path);
 }
 
 static bool
@@ -187,7 +173,7 @@ vmf_convert_free (struct vmf_convert *convert)
     if (convert->log)
         fclose (convert->log);
     if (convert->temp_dir)
-        remove_tree (convert->temp_dir);
+        vmf_file_remove_tree (convert->temp_dir);
     g_free (convert->temp_dir);
     g_free (convert->log_path);
     g_free (convert->messages_path);

@@ -9,6 +9,8 @@
 enum
 {
     SUPER = 1024,
+    PER_GROUP_MIN = 256,  /* mke2fs' own */
+    GROUPS_MAX = 1 << 20, /* 128 TiB with blocks of 4 KiB: each may cost an entry in a list */
     STATE_VALID = 1,
     STATE_ERROR = 2,
 
@@ -55,12 +57,18 @@ has_backup (const struct ext *ext, uint64_t group)
            || is_power_of (group, 7);
 }
 
+static uint64_t
+count_groups (const struct ext *ext)
+{
+    return (ext->blocks - ext->first_block + ext->per_group - 1) / ext->per_group;
+}
+
 /* partclone calls groups whose bitmap was never written (uninit_bg) free altogether, the copies of the superblock
    and the group descriptors in them included. They are what a repair starts from. */
 static void
 need_backups (struct vmf_probe *probe, const struct ext *ext)
 {
-    uint64_t groups = (ext->blocks - ext->first_block + ext->per_group - 1) / ext->per_group;
+    uint64_t groups = count_groups (ext);
     uint64_t table = (groups * ext->descriptor_bytes + ext->block_bytes - 1) / ext->block_bytes;
     uint64_t length = (1 + table + vmf_le16 (ext->super + 0xce)) * ext->block_bytes;
     for (uint64_t group = 0; group < groups; group++)
@@ -96,9 +104,10 @@ ext_parse (struct ext *ext, const uint8_t *super)
         ext->descriptor_bytes = vmf_le16 (super + 0xfe);
     }
     /* A bitmap is one block, so a group has at most eight times its bytes. */
-    return ext->per_group >= 8 && ext->per_group <= 8 * ext->block_bytes && ext->first_block <= 1
+    return ext->per_group >= PER_GROUP_MIN && ext->per_group <= 8 * ext->block_bytes && ext->first_block <= 1
            && ext->blocks > ext->first_block && ext->blocks <= UINT64_MAX / ext->block_bytes
-           && ext->free_blocks <= ext->blocks && ext->descriptor_bytes >= 32 && ext->descriptor_bytes <= 1024;
+           && count_groups (ext) <= GROUPS_MAX && ext->free_blocks <= ext->blocks && ext->descriptor_bytes >= 32
+           && ext->descriptor_bytes <= 1024;
 }
 
 static const char *

@@ -113,7 +113,7 @@ read_pv (struct vmf_lvm_pv *pv, struct vmf_reader *reader, GError **error)
         if (failed)
             return g_propagate_error (error, failed), false;
         g_autoptr (vmf_lvmtext) tree = text ? vmf_lvmtext_parse (text) : NULL;
-        if (!empty && !vmf_lvm_pv_add_text (pv, g_steal_pointer (&tree)))
+        if (!empty && !vmf_lvm_pv_add_text (pv, g_steal_pointer (&tree)) && !pv->trouble)
             pv->trouble = g_strdup ("the physical volume's metadata is damaged");
     }
     return true;

@@ -44,6 +44,7 @@ struct mapping
     GPtrArray *volumes; /* struct volume* */
     GPtrArray *pvs;     /* struct vmf_view*, borrowed from volumes */
     GArray *pv_volumes; /* guint: index in `volumes` for each PV */
+    unsigned n_mounts;  /* made so far: their folders' names */
 };
 
 static void
@@ -182,8 +183,6 @@ look_into (struct mapping *mapping, char *name, struct vmf_view *view, enum vmf_
         return false;
     g_free (volume->shown->type);
     volume->shown->type = g_strdup (fs->type);
-    if (g_str_equal (fs->type, "ntfs") && kind == VMF_PARTITION_MS)
-        mapping->map->windows = true;
     if (kind == VMF_PARTITION_LDM)
         decide (volume, VMF_MAP_WAY_ALLOCATION, "part of a Windows dynamic disk or storage space");
     else if (fs->state == VMF_FILESYSTEM_OPAQUE)
@@ -288,8 +287,8 @@ look_into_lvm (struct mapping *mapping, GError **error)
     return true;
 }
 
-/* What ends the whole map: a stop by the user, or a program of ours that is not there. A guest's file system that
-   cannot be mapped ends nothing. */
+/* What ends the whole map: a stop by the user. A file system that cannot be mapped, be it for want of a program, ends
+   nothing. */
 static bool
 is_fatal (struct mapping *mapping, const GError *error)
 {
@@ -305,7 +304,8 @@ give_up (struct mapping *mapping, struct volume *volume, GError *failed, GError 
         g_propagate_error (error, failed);
         return false;
     }
-    bool ours = failed->code == VMF_ERROR_CORRUPT; /* a sentence of usedblocks.c's, not a program's words */
+    bool ours = g_error_matches (failed, VMF_ERROR,
+                                 VMF_ERROR_CORRUPT); /* a sentence of usedblocks.c's, not a program's words */
     g_autofree char *why = g_strconcat (ours ? "" : "its map could not be read: ", failed->message, NULL);
     decide (volume, VMF_MAP_WAY_ALLOCATION, why);
     g_error_free (failed);
@@ -335,34 +335,34 @@ replay (struct mapping *mapping, struct volume *volume, struct vmf_used *used, G
 }
 
 static bool
-start_map (struct mapping *mapping, struct volume *volume, guint number, GError **error)
+start_map (struct mapping *mapping, struct volume *volume, GError **error)
 {
-    g_autofree char *name = g_strdup_printf ("map-%u", number);
+    GError *failed = NULL;
+    g_autofree char *name = g_strdup_printf ("map-%u", mapping->n_mounts++);
     bool writable = volume->fs->state == VMF_FILESYSTEM_REPLAY || volume->fs->windows_check;
     volume->mount = vmf_mount_start (volume->view, mapping->disks, mapping->n_disks, mapping->room, mapping->work_dir,
-                                     name, writable, mapping->cancellable, error);
-    return volume->mount != NULL;
+                                     name, writable, mapping->cancellable, &failed);
+    return volume->mount || give_up (mapping, volume, failed, error);
 }
 
 static bool
 run_map (struct mapping *mapping, struct volume *volume, GError **error)
 {
     GError *failed = NULL;
-    if (!vmf_mount_wait (volume->mount, mapping->cancellable, error))
-        return false;
-    volume->child = vmf_used_start (volume->fs, volume->mount, mapping->room, "map", &failed);
+    if (!volume->mount)
+        return true;
+    if (vmf_mount_wait (volume->mount, mapping->cancellable, &failed))
+        volume->child = vmf_used_start (volume->fs, volume->mount, mapping->room, "map", &failed);
     return volume->child || give_up (mapping, volume, failed, error);
 }
 
 static bool
-finish_map (struct mapping *mapping, struct volume *volume, GError **error)
+take_map (struct mapping *mapping, struct volume *volume, GError **error)
 {
     struct vmf_used used = { 0 };
     GError *failed = NULL;
     const struct vmf_filesystem *fs = volume->fs;
     bool replayed = fs->state == VMF_FILESYSTEM_REPLAY;
-    if (!volume->child)
-        return true;
     bool good =
         vmf_used_finish (volume->child, fs, volume->mount, mapping->room, "map", &used, mapping->cancellable, &failed);
     if (good && fs->windows_check)
@@ -373,16 +373,24 @@ finish_map (struct mapping *mapping, struct volume *volume, GError **error)
         use_map (mapping, volume, &used, replayed ? VMF_MAP_WAY_REPLAYED : VMF_MAP_WAY_MAP,
                  replayed ? "its journal needs recovery; its map was read before and after a replay" : fs->why);
     vmf_used_clear (&used);
-    g_clear_pointer (&volume->child, vmf_child_free);
-    vmf_mount_end (volume->mount, &mapping->map->bytes_read);
     return good || give_up (mapping, volume, failed, error);
 }
 
 static bool
-map_batch (struct mapping *mapping, GPtrArray *batch, guint first, GError **error)
+finish_map (struct mapping *mapping, struct volume *volume, GError **error)
+{
+    bool good = !volume->child || take_map (mapping, volume, error);
+    g_clear_pointer (&volume->child, vmf_child_free);
+    if (volume->mount)
+        vmf_mount_end (volume->mount, &mapping->map->bytes_read);
+    return good;
+}
+
+static bool
+map_batch (struct mapping *mapping, GPtrArray *batch, GError **error)
 {
     for (guint i = 0; i < batch->len; i++)
-        if (!start_map (mapping, g_ptr_array_index (batch, i), first + i, error))
+        if (!start_map (mapping, g_ptr_array_index (batch, i), error))
             return false;
     for (guint i = 0; i < batch->len; i++)
         if (!run_map (mapping, g_ptr_array_index (batch, i), error))
@@ -410,7 +418,7 @@ map_volumes (struct mapping *mapping, GError **error)
             g_ptr_array_add (batch, volume);
         if (batch->len == AT_A_TIME || (i + 1 == mapping->volumes->len && batch->len > 0))
         {
-            if (!map_batch (mapping, batch, i, error))
+            if (!map_batch (mapping, batch, error))
                 return false;
             g_ptr_array_set_size (batch, 0);
         }
@@ -463,8 +471,19 @@ vmf_map_read (const struct vmf_map_disk *disks, unsigned n_disks, const struct v
     g_autoptr (GArray) pv_volumes = g_array_new (FALSE, FALSE, sizeof (guint));
     map->needed = g_ptr_array_new_with_free_func (extents_free);
     map->volumes = g_ptr_array_new_with_free_func (shown_free);
-    struct mapping mapping = { disks,   n_disks, room,    work_dir, cancellable, { sizes, n_disks, read_disk, NULL, 0 },
-                               handles, map,     volumes, pvs,      pv_volumes };
+    struct mapping mapping = {
+        .disks = disks,
+        .n_disks = n_disks,
+        .room = room,
+        .work_dir = work_dir,
+        .cancellable = cancellable,
+        .reader = { sizes, n_disks, read_disk, NULL, 0 },
+        .handles = handles,
+        .map = map,
+        .volumes = volumes,
+        .pvs = pvs,
+        .pv_volumes = pv_volumes,
+    };
     mapping.reader.data = &mapping;
     if (!read_map (&mapping, sizes, error))
     {

@@ -44,13 +44,12 @@ struct vmf_map
     GPtrArray *volumes;  /* struct vmf_map_volume* */
     uint64_t used_bytes; /* in the guest's file systems, where maps told */
     uint64_t bytes_read; /* from the disks, for all of this (A5) */
-    bool windows;        /* an NTFS with a Windows folder's marks, or an MSR/MS basic partition with NTFS, was seen */
 };
 
 typedef struct vmf_map vmf_map;
 
 /* WORK_DIR is the import's own (0700): sockets, mount points and maps lie in it for the while. Fails only where the
-   source cannot be read, a program is missing, or it is cancelled. */
+   source cannot be read or it is cancelled; for want of a program a volume goes by allocation. */
 struct vmf_map *vmf_map_read (const struct vmf_map_disk *disks, unsigned n_disks, const struct vmf_room *room,
                               const char *work_dir, GCancellable *cancellable, GError **error);
 void vmf_map_free (struct vmf_map *map);

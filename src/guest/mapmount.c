@@ -2,6 +2,7 @@
 /* Starting and ending the two processes behind a mount, and the folder they work in. */
 #include "guest/mapmount.h"
 #include "base/error.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -123,23 +124,6 @@ vmf_mount_wait (struct vmf_mount *mount, GCancellable *cancellable, GError **err
     return vmf_child_wait_for_path (mount->fuse, pid_path, cancellable, error);
 }
 
-static void
-remove_tree (const char *path)
-{
-    g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-    const char *name;
-    while (dir && (name = g_dir_read_name (dir)))
-    {
-        g_autofree char *inner = g_build_filename (path, name, NULL);
-        struct stat info;
-        if (lstat (inner, &info) == 0 && S_ISDIR (info.st_mode))
-            remove_tree (inner);
-        else
-            g_unlink (inner);
-    }
-    g_rmdir (path);
-}
-
 void
 vmf_mount_end (struct vmf_mount *mount, uint64_t *bytes_read)
 {
@@ -152,7 +136,7 @@ vmf_mount_end (struct vmf_mount *mount, uint64_t *bytes_read)
     g_clear_pointer (&mount->server, vmf_child_free);
     if (bytes_read && g_file_get_contents (mount->count_path, &text, NULL, NULL))
         *bytes_read += g_ascii_strtoull (text, NULL, 10);
-    remove_tree (mount->dir);
+    vmf_file_remove_tree (mount->dir);
 }
 
 void

@@ -12,9 +12,7 @@
 enum vmf_partition_kind
 {
     VMF_PARTITION_DATA,
-    VMF_PARTITION_LDM,    /* Windows dynamic disk or storage space: a volume may lie on several */
-    VMF_PARTITION_MS,     /* Microsoft basic data, MBR type 07 */
-    VMF_PARTITION_MS_MSR, /* Microsoft reserved */
+    VMF_PARTITION_LDM, /* Windows dynamic disk or storage space: a volume may lie on several */
 };
 
 struct vmf_partition

@@ -38,8 +38,11 @@ static bool
 commit_overlays (struct vmf_import *import, GError **error)
 {
     bool all_done = false;
+    if (!import_note_changes (import, error))
+        return false;
     for (unsigned i = 0; i < import->n_disks; i++)
-        if (!vmf_chain_commit_start (import->disks[i].chain, &import->disks[i].commit_bytes, error))
+        if (import->disks[i].chain
+            && !vmf_chain_commit_start (import->disks[i].chain, &import->disks[i].commit_bytes, error))
             return false;
     for (;;)
     {
@@ -59,7 +62,7 @@ close_chains (struct vmf_import *import, GError **error)
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         struct import_disk *disk = &import->disks[i];
-        if (!vmf_chain_close (disk->chain, import->stop, error))
+        if (disk->chain && !vmf_chain_close (disk->chain, import->stop, error))
             return false;
         g_clear_pointer (&disk->chain, vmf_chain_free);
     }
@@ -73,7 +76,7 @@ import_commit (struct vmf_import *import, GError **error)
     if ((import->convert && !commit_overlays (import, error)) || !close_chains (import, error))
         return false;
     import_stage_end (import, "commit");
-    return true;
+    return import->staged || import_state_save (import, IMPORT_RESUME_FINISH, error);
 }
 
 /* The staged disk as a source, the target's disk as the end of a chain without overlay. */
@@ -94,6 +97,7 @@ start_move (struct import_disk *disk, const struct vmf_target_disk *target, GErr
         .target_path = target->path,
         .target_format = target->format,
         .target_is_block = target->block,
+        .preallocate = disk->preallocate,
         .size_bytes = disk->size_bytes,
     };
     disk->chain = disk->server ? vmf_chain_start (&disk->chain_options, import->stop, error) : NULL;

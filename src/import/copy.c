@@ -4,6 +4,8 @@
  */
 #include "base/error.h"
 #include "base/text.h"
+#include "disk/proof.h"
+#include "disk/zero.h"
 #include "import/internal.h"
 
 #include <string.h>
@@ -17,6 +19,29 @@ enum
     FIRST_PORT = 10809, /* in the room, where nobody else listens */
 };
 
+/* The journal of DISK; what an earlier import wrote there is looked at before it is believed. */
+static bool
+open_journal (struct import_disk *disk, GError **error)
+{
+    struct vmf_import *import = disk->import;
+    g_autofree char *path = g_strdup_printf ("%s/%s.journal", vmf_work_get_dir (import->work), disk->name);
+    g_autofree char *source = g_strdup_printf ("%s, disk %s", import->options.source, disk->name);
+    struct vmf_journal_subject subject = { source, disk->write_path, disk->chain_options.target_format,
+                                           disk->size_bytes };
+    const struct vmf_sample_place places[] = { { "source", vmf_server_get_uri (disk->server), NULL },
+                                               { "target", vmf_chain_get_target_uri (disk->chain), NULL } };
+    if (import->staged)
+        return true;
+    disk->journal = vmf_journal_open (path, &subject, error);
+    if (!disk->journal)
+        return false;
+    if (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN)
+        return vmf_journal_begin (disk->journal, &subject, error);
+    return vmf_proof_check_samples (disk->journal, disk->name, places, G_N_ELEMENTS (places), import->stop, error);
+}
+
+/* With a conversion the target may hold blocks that copy-on-read brought and that nobody proved: a resumed import reads
+   them again, a new one takes them as they are. */
 static bool
 start_chains (struct vmf_import *import, GError **error)
 {
@@ -31,12 +56,14 @@ start_chains (struct vmf_import *import, GError **error)
             .target_path = disk->write_path,
             .target_format = import->staged ? "qcow2" : target->format,
             .target_is_block = !import->staged && target->block,
+            .preallocate = !import->staged && disk->preallocate,
             .size_bytes = disk->size_bytes,
             .source_socket = import->convert ? vmf_server_get_socket (disk->server) : NULL,
+            .keep_map = import->resumed,
             .overlay_port = import->convert ? FIRST_PORT + i : 0,
         };
         disk->chain = vmf_chain_start (&disk->chain_options, import->stop, error);
-        if (!disk->chain)
+        if (!disk->chain || !open_journal (disk, error))
             return false;
     }
     return true;
@@ -74,7 +101,7 @@ static void *
 verify_thread (void *data)
 {
     struct vmf_import *import = data;
-    import->source->ops->verify (import->source, import->vm, import->stop, &import->verify_error);
+    import->verified = import->source->ops->verify (import->source, import->vm, import->stop, &import->verify_error);
     __atomic_store_n (&import->verify_ended, true, __ATOMIC_RELEASE);
     eventfd_write (import->wake_fd, 1);
     return NULL;
@@ -99,6 +126,14 @@ read_map (struct vmf_import *import, GError **error)
     return true;
 }
 
+/* How much space DISK will take beyond what its file has. */
+static uint64_t
+still_to_come (const struct import_disk *disk, uint64_t has_bytes)
+{
+    uint64_t needed = disk->preallocate ? disk->size_bytes : vmf_extents_total (disk->needed);
+    return needed > has_bytes ? needed - has_bytes : 0;
+}
+
 /* PITFALLS 40: now it is known how much will be written; better to stop here than at 98 %. */
 static bool
 check_space (struct vmf_import *import, GError **error)
@@ -113,14 +148,14 @@ check_space (struct vmf_import *import, GError **error)
             continue;
         for (unsigned j = 0; j < import->n_disks; j++)
             if (stat (import->disks[j].write_path, &other) == 0 && other.st_dev == here.st_dev)
-                sum += vmf_extents_total (import->disks[j].needed);
-        uint64_t free_bytes = (uint64_t)space.f_bavail * space.f_frsize + (uint64_t)here.st_blocks * 512;
-        if (sum <= free_bytes || import->disks[i].preallocate)
+                sum += still_to_come (&import->disks[j], (uint64_t)other.st_blocks * 512);
+        uint64_t free_bytes = (uint64_t)space.f_bavail * space.f_frsize;
+        if (sum <= free_bytes)
             continue;
         g_autofree char *sum_text = vmf_text_from_size (sum), *free_text = vmf_text_from_size (free_bytes);
         g_set_error (error, VMF_ERROR, VMF_ERROR_NO_SPACE,
-                     "the disks need up to %s at %s, where %s are free; make room or choose another target", sum_text,
-                     path, free_text);
+                     "the disks need up to %s more at %s, where %s are free; make room or choose another target",
+                     sum_text, path, free_text);
         return false;
     }
     return true;
@@ -136,7 +171,7 @@ release (struct import_disk *disk, GError **error)
         && (!vmf_chain_present_bytes (disk->chain, &present, error)
             || !vmf_chain_release_source (disk->chain, &disk->chain_options, error)))
         return false;
-    disk->fetched_bytes = present > disk->progress.written ? present - disk->progress.written : 0;
+    disk->fetched_bytes = !import->resumed && present > disk->progress.written ? present - disk->progress.written : 0;
     g_clear_pointer (&disk->server, vmf_server_free);
     disk->released = true;
     import->source_released_us = g_get_real_time ();
@@ -168,15 +203,34 @@ watch_conversion (struct vmf_import *import, GError **error)
     return false;
 }
 
+/* A source's helper that died is started again; mover and conversion connect to it by themselves. */
+static void
+tend_servers (struct vmf_import *import)
+{
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        g_autoptr (GError) error = NULL;
+        if (!disk->server || vmf_server_is_running (disk->server))
+            continue;
+        g_autofree char *socket = g_strdup (vmf_server_get_socket (disk->server));
+        import_say (import, VMF_IMPORT_WARNING, "the helper that reads %s has died; it is started again", disk->name);
+        g_clear_pointer (&disk->server, vmf_server_free);
+        disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, &error);
+        if (!disk->server)
+            import_say (import, VMF_IMPORT_WARNING, "%s", error->message);
+    }
+}
+
 static bool
 watch_verify (struct vmf_import *import, GError **error)
 {
     if (!import->verify_thread || !__atomic_load_n (&import->verify_ended, __ATOMIC_ACQUIRE))
         return true;
     g_thread_join (g_steal_pointer (&import->verify_thread));
-    if (import->verify_error)
+    if (!import->verified)
         g_propagate_error (error, g_steal_pointer (&import->verify_error));
-    return !error || !*error;
+    return import->verified;
 }
 
 /* Copy and conversion beside each other, until both have ended well. */
@@ -194,6 +248,7 @@ watch (struct vmf_import *import, GError **error)
         for (unsigned i = 0; i < import->n_disks; i++)
             if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
                 return false;
+        tend_servers (import);
         if (copied && !was_copied)
             import_stage_end (import, "copy");
         import_tell_progress (import, copied ? "convert" : "copy");
@@ -210,7 +265,41 @@ import_copy_and_convert (struct vmf_import *import, GError **error)
     import->room = vmf_room_new (error);
     if (!import->room || !start_chains (import, error) || (import->convert && !start_conversion (import, error)))
         return false;
+    import_control_open (import);
     if (import->source->ops->verify)
         import->verify_thread = g_thread_new ("verify", verify_thread, import);
-    return read_map (import, error) && check_space (import, error) && watch (import, error);
+    return read_map (import, error) && check_space (import, error) && watch (import, error)
+           && (import->staged || import_state_save (import, IMPORT_RESUME_COMMIT, error));
+}
+
+/* The chains again over what was copied and converted; a disk without an overlay is committed already. */
+bool
+import_open_converted (struct vmf_import *import, GError **error)
+{
+    import->room = import->convert ? vmf_room_new (error) : NULL;
+    if (import->convert && !import->room)
+        return false;
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        struct import_disk *disk = &import->disks[i];
+        const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, i);
+        disk->committed = !import->convert || !vmf_chain_has_overlay (vmf_work_get_dir (import->work), disk->name);
+        disk->chain_options = (struct vmf_chain_options){
+            .name = disk->name,
+            .work_dir = vmf_work_get_dir (import->work),
+            .room = import->room,
+            .target_path = disk->write_path,
+            .target_format = target->format,
+            .target_is_block = target->block,
+            .preallocate = disk->preallocate,
+            .size_bytes = disk->size_bytes,
+            .keep_map = true,
+            .keep_overlay = true,
+            .overlay_port = FIRST_PORT + i,
+        };
+        disk->chain = disk->committed ? NULL : vmf_chain_start (&disk->chain_options, import->stop, error);
+        if (!disk->chain && (!disk->committed || !vmf_zero_sync (disk->write_path, error)))
+            return false;
+    }
+    return true;
 }

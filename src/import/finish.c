@@ -3,6 +3,9 @@
 #include "base/error.h"
 #include "import/internal.h"
 
+#include <string.h>
+#include <sys/utsname.h>
+
 /* Without a conversion the guest keeps what it had. */
 static struct vmf_guest_caps
 caps_as_they_were (const struct vmf_vm *vm)
@@ -21,6 +24,15 @@ caps_as_they_were (const struct vmf_vm *vm)
         .machine = vm->machine,
         .rtc_utc = !vm->clock_localtime,
     };
+}
+
+/* KVM runs only what its own processor does. */
+static bool
+runs_on_kvm (const struct vmf_import *import, const struct vmf_guest_caps *caps)
+{
+    struct utsname host;
+    return import->accel == VMF_ACCEL_KVM && uname (&host) == 0
+           && strcmp (vmf_domain_choose_machine (import->vm, caps).arch, host.machine) == 0;
 }
 
 static void
@@ -42,9 +54,10 @@ import_finish (struct vmf_import *import, GError **error)
         const struct vmf_target_disk *disk = g_ptr_array_index (import->target_disks, i);
         disks[i] = (struct vmf_domain_disk){ disk->final_path, disk->format, disk->block };
     }
+    struct vmf_guest_caps caps = import->converted ? import->converted->caps : caps_as_they_were (import->vm);
     struct vmf_domain_plan plan = {
-        .domain_type = import->accel == VMF_ACCEL_KVM ? "kvm" : "qemu",
-        .caps = import->converted ? import->converted->caps : caps_as_they_were (import->vm),
+        .domain_type = runs_on_kvm (import, &caps) ? "kvm" : "qemu",
+        .caps = caps,
         .disks = disks,
         .n_disks = import->n_disks,
     };
@@ -55,6 +68,8 @@ import_finish (struct vmf_import *import, GError **error)
     if (!import->result)
         return false;
     import->finished = true;
+    if (import->target->remains)
+        import_say (import, VMF_IMPORT_WARNING, "%s", import->target->remains);
     import_stage_end (import, "finish");
     return true;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One import, from a source's address to a VM on the target (DESIGN, "one cold import").
  *
- *     describe → preflight → lock → map ┬→ copy ──────┬→ commit → finish
- *                                       └→ convert ───┘
+ *     describe → preflight → lock ┬→ map → copy ──┬→ commit → finish
+ *                                 └→ convert ─────┘
  *
  * Order of calls: new, run, read the report, free. Free undoes whatever a failed or cancelled run had made. Everything
  * is called on the main thread; callbacks come on it too. The CLI and the daemon's children use this and nothing below
@@ -44,6 +44,9 @@ struct vmf_import_options
     const char *root;               /* of a multi-boot guest */
     const char *const *v2v_options; /* checked against the administrator's list (B8) */
     const char *work_dir;
+    const char *resume; /* the work directory of an import that ended early; only work-independent options count then */
+    const char *receipt; /* a file; NULL: none */
+    bool verify;         /* read the disks back and compare them with what was read */
     bool keep_work, replace, dry_run;
 };
 
@@ -53,6 +56,8 @@ struct vmf_import_disk_progress
     const char *name; /* "sda" */
     uint64_t needed_bytes, done_bytes, read_bytes;
     bool copied;
+    const char
+        *bottleneck; /* "source latency", "target" …: what it waits for; NULL: nothing, or it is not copied now */
 };
 
 struct vmf_import_progress
@@ -87,8 +92,8 @@ struct vmf_import *vmf_import_new (const struct vmf_import_options *options, con
 void vmf_import_free (struct vmf_import *import);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_import, vmf_import_free)
 
-/* Runs it whole, or with dry_run to the end of the preflight. On error everything is undone when this returns (unless
-   keep_work). */
+/* Runs it whole, or with dry_run to the end of the preflight. On error everything is undone when this returns, but for
+   the work directory with keep_work and for what get_leftovers names. */
 bool vmf_import_run (struct vmf_import *import, GError **error);
 
 /* True when a run failed before anything was touched: the preflight said no. */
@@ -96,6 +101,13 @@ bool vmf_import_was_refused (const struct vmf_import *import);
 
 /* True once the target was written to, whether or not that was undone since. */
 bool vmf_import_has_touched (const struct vmf_import *import);
+
+/* After a failed run: the work directory that --resume goes on with. NULL: everything was undone. Borrowed. */
+const char *vmf_import_get_kept (const struct vmf_import *import);
+
+/* After run: the work directory that stays because its undo list names things which are still on the target, for
+   vmf_import_clean() once the cause is gone. NULL: nothing is left. Borrowed. */
+const char *vmf_import_get_leftovers (const struct vmf_import *import);
 
 /* The summary, after run; also after a failed one, as far as it came. Schema: docs/summary.md. New reference. */
 json_t *vmf_import_report (const struct vmf_import *import);

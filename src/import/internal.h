@@ -3,7 +3,9 @@
 #pragma once
 #include "base/room.h"
 #include "disk/chain.h"
+#include "disk/control.h"
 #include "disk/mover.h"
+#include "disk/nbd.h"
 #include "disk/server.h"
 #include "guest/accel.h"
 #include "guest/convert.h"
@@ -25,6 +27,14 @@ struct import_stage
     int64_t started_us, ended_us; /* g_get_real_time; ended 0: runs, or was broken off */
 };
 
+/* Where a resumed import goes on. */
+enum import_resume
+{
+    IMPORT_RESUME_COPY,   /* the target's disks are there; the guest is converted anew, on a new overlay */
+    IMPORT_RESUME_COMMIT, /* all is copied and converted */
+    IMPORT_RESUME_FINISH, /* the disks are complete */
+};
+
 struct import_disk
 {
     struct vmf_import *import;
@@ -33,17 +43,22 @@ struct import_disk
     char *format, *pool;   /* wishes; pool may be NULL */
     bool preallocate;
     struct vmf_image *image;
-    uint64_t size_bytes, fetched_bytes, commit_bytes;
+    uint64_t size_bytes, expected_bytes, fetched_bytes, commit_bytes; /* expected: on the target, a guess */
     struct vmf_server *server;
+    char *source_uri; /* the server's, also while it is started again */
     struct vmf_chain_options chain_options;
     struct vmf_chain *chain;
-    char *write_path; /* where the chain writes: the target's path, or the staged file */
+    struct vmf_journal *journal; /* NULL: staged */
+    char *write_path;            /* where the chain writes: the target's path, or the staged file */
     const struct vmf_extents *needed;
+    struct vmf_pace *pace;
+    struct vmf_mover_waits waits;
     struct vmf_mover_progress progress,
         first_pass; /* first_pass: of the source, when staged disks are moved behind it */
     GThread *thread;
     GError *thread_error;
-    bool thread_ended; /* atomic: set by the thread as its last act */
+    bool thread_ended;           /* atomic: set by the thread as its last act */
+    struct vmf_extents *changed; /* by the conversion; NULL: not known */
     bool copied, released, committed;
 };
 
@@ -68,6 +83,11 @@ struct vmf_import
     enum vmf_accel accel;
     char *accel_why;
     bool refused, created, touched, finished;
+    bool kept;                 /* it failed, and can be resumed */
+    bool resumed;              /* by --resume */
+    enum import_resume resume; /* of a resumed one */
+    json_t *state;             /* what was loaded; option strings point into it */
+    GPtrArray *option_lists;   /* const char**: of the state */
 
     struct vmf_work *work;
     struct vmf_room *room;
@@ -78,22 +98,29 @@ struct vmf_import
     struct vmf_convert *conversion;
     struct vmf_convert_result *converted;
     char *convert_log;
+    struct vmf_pace *pace; /* of all disks; theirs are its children */
+    struct vmf_control *control;
     int wake_fd; /* eventfd: threads of ours say that they have ended */
     GThread *verify_thread;
     GError *verify_error;
-    bool verify_ended;
+    bool verified, verify_ended; /* ended: atomic, set by the thread as its last act */
 
     GArray *stages; /* struct import_stage */
     int64_t source_opened_us, source_released_us;
     GPtrArray *changes; /* char*: what the domain has otherwise than the source (B18) */
     char *result;       /* what finish gave */
     char *failure;      /* the message of a failed run */
+    char *leftovers;    /* the work directory, where its undo list could not be worked off */
 };
 
 /* stages.c */
 void import_stage_begin (struct vmf_import *import, const char *name);
 void import_stage_end (struct vmf_import *import, const char *name);
 void import_say (struct vmf_import *import, enum vmf_import_message kind, const char *format, ...) G_GNUC_PRINTF (3, 4);
+
+/* run.c: frees what DISK holds, not DISK; its thread has been joined. */
+bool import_open_converted (struct vmf_import *import, GError **error); /* chains over what is converted already */
+void import_disk_clear (struct import_disk *disk);
 
 /* apply.c: the user's changes to the description (C16). VMF_ERROR_USAGE. */
 bool import_apply (struct vmf_import *import, GError **error);
@@ -105,17 +132,34 @@ struct vmf_target_disk_wish *import_wishes (const struct vmf_import *import); /*
 
 /* copy.c: map, copy and convert, beside each other. */
 bool import_copy_and_convert (struct vmf_import *import, GError **error);
-void import_disk_clear (struct import_disk *disk);
 
 /* commit.c: pass 2, closing, moving staged disks. */
 bool import_commit (struct vmf_import *import, GError **error);
 bool import_move_staged (struct vmf_import *import, GError **error);
 
+/* state.c: what --resume needs. */
+bool import_state_save (struct vmf_import *import, enum import_resume stage, GError **error);
+bool import_state_load (struct vmf_import *import, const char *work_dir, GError **error);
+uint64_t import_state_size (const struct vmf_import *import, unsigned disk); /* bytes */
+GPtrArray *import_state_disks (const struct vmf_import *import);             /* struct vmf_target_disk* */
+
+/* control.c: the control socket. */
+void import_control_open (struct vmf_import *import);
+
+/* verify.c: reading back, and the receipt. note_changes comes before the overlays are committed. */
+bool import_note_changes (struct vmf_import *import, GError **error);
+bool import_verify (struct vmf_import *import, GError **error);
+
 /* finish.c: the domain's definition. */
 bool import_finish (struct vmf_import *import, GError **error);
 
-/* passes.c: movers in threads of their own, at most copy.parallel_disks at once. */
+/* passes.c: movers in threads of their own, at most copy.parallel_disks at once. Main thread. step starts those whose
+   turn it is and collects those that have ended, without waiting; false with the first error, and the others still run.
+   join waits for all and throws their errors away: cancel import->stop before. */
 bool import_passes_step (struct vmf_import *import, bool *all_ended, GError **error);
 void import_passes_join (struct vmf_import *import);
+/* Returns when a thread or the conversion has ended, or after TIMEOUT_MS; false, CANCELLED, once import->stop is. */
 bool import_wait_for_events (struct vmf_import *import, int timeout_ms, GError **error);
+/* What DISK waited for most of late; NULL: nothing, or it is copied. */
+const char *import_bottleneck (struct import_disk *disk);
 void import_tell_progress (struct vmf_import *import, const char *stage);

@@ -11,6 +11,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* How many disks are copied at once. */
+static unsigned
+parallel (const struct vmf_import *import)
+{
+    return (unsigned)MIN (vmf_settings_get_uint64 (import->settings, "copy.parallel_disks"),
+                          (uint64_t)import->n_disks); /* B6 */
+}
+
 static void *
 mover_thread (void *data)
 {
@@ -18,16 +26,23 @@ mover_thread (void *data)
     struct vmf_import *import = disk->import;
     struct vmf_mover_options options = {
         .name = disk->name,
-        .source_uri = vmf_server_get_uri (disk->server),
+        .source_uri = disk->source_uri,
         .target_uri = vmf_chain_get_target_uri (disk->chain),
         .size_bytes = disk->size_bytes,
         .needed = disk->needed,
         .connections = (unsigned)vmf_settings_get_uint64 (import->settings, "copy.connections"),
-        .skip_present = disk->chain_options.overlay_port != 0,
+        .memory_bytes = (vmf_settings_get_uint64 (import->settings, "copy.memory_mib") << 20) / parallel (import),
+        .skip_present = disk->chain_options.overlay_port != 0 && !import->resumed,
+        .journal = vmf_settings_get_bool (import->settings, "copy.journal") ? disk->journal : NULL,
+        .pass = 1,
+        .pace = disk->pace,
+        .io_timeout_ms = (int64_t)vmf_settings_get_uint64 (import->settings, "copy.io_timeout_s") * 1000,
+        .retry_ms = (int64_t)vmf_settings_get_uint64 (import->settings, "copy.retry_s") * 1000,
         .cancellable = import->stop,
         .progress = &disk->progress,
     };
-    vmf_mover_run (&options, &disk->thread_error);
+    g_autoptr (vmf_mover) mover = vmf_mover_new (&options);
+    vmf_mover_run (mover, &disk->thread_error);
     __atomic_store_n (&disk->thread_ended, true, __ATOMIC_RELEASE);
     eventfd_write (import->wake_fd, 1);
     return NULL;
@@ -48,7 +63,7 @@ bool
 import_passes_step (struct vmf_import *import, bool *all_ended, GError **error)
 {
     unsigned running = 0, copied = 0;
-    uint64_t at_once = vmf_settings_get_uint64 (import->settings, "copy.parallel_disks"); /* B6 */
+    unsigned at_once = parallel (import);
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         struct import_disk *disk = &import->disks[i];
@@ -63,6 +78,8 @@ import_passes_step (struct vmf_import *import, bool *all_ended, GError **error)
         if (disk->thread || disk->copied)
             continue;
         disk->thread_ended = false;
+        g_free (disk->source_uri);
+        disk->source_uri = g_strdup (vmf_server_get_uri (disk->server));
         disk->thread = g_thread_new ("mover", mover_thread, disk);
         running++;
     }
@@ -90,13 +107,22 @@ import_wait_for_events (struct vmf_import *import, int timeout_ms, GError **erro
     struct vmf_child *child = import->conversion ? vmf_convert_get_child (import->conversion) : NULL;
     struct pollfd fds[] = { { import->wake_fd, POLLIN, 0 },
                             { has_cancel ? cancel.fd : -1, POLLIN, 0 },
-                            { child ? vmf_child_get_fd (child) : -1, POLLIN, 0 } };
+                            { child ? vmf_child_get_fd (child) : -1, POLLIN, 0 },
+                            { import->control ? vmf_control_get_fd (import->control) : -1, POLLIN, 0 } };
     eventfd_t ignored;
     if (poll (fds, G_N_ELEMENTS (fds), timeout_ms) > 0 && fds[0].revents)
         eventfd_read (import->wake_fd, &ignored);
     if (has_cancel)
         g_cancellable_release_fd (import->stop);
+    if (import->control)
+        vmf_control_step (import->control);
     return !vmf_error_if_cancelled (import->stop, error);
+}
+
+const char *
+import_bottleneck (struct import_disk *disk)
+{
+    return disk->copied ? NULL : vmf_mover_waits_for (&disk->waits, &disk->progress);
 }
 
 void
@@ -126,6 +152,7 @@ import_tell_progress (struct vmf_import *import, const char *stage)
             .done_bytes = __atomic_load_n (&from->done, __ATOMIC_RELAXED),
             .read_bytes = __atomic_load_n (&from->read, __ATOMIC_RELAXED),
             .copied = import->disks[i].copied,
+            .bottleneck = import_bottleneck (&import->disks[i]),
         };
     }
     import->events.progress (&progress, import->events.data);

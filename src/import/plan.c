@@ -4,6 +4,7 @@
  */
 #include "base/error.h"
 #include "base/text.h"
+#include "base/tools.h"
 #include "disk/nbd.h"
 #include "import/internal.h"
 
@@ -48,6 +49,7 @@ make_disks (struct vmf_import *import)
         struct import_disk *disk = &import->disks[i];
         disk->disk = vmf_vm_get_import_disk (import->vm, i);
         disk->name = vmf_disk_letter_name (i);
+        disk->pace = vmf_pace_new (import->pace);
         disk->format = g_strdup (format);
         disk->preallocate = import->options.preallocate;
     }
@@ -80,16 +82,37 @@ import_describe (struct vmf_import *import, GError **error)
     return true;
 }
 
-/* At most how much of the target this image will fill, as far as can be told without reading it. */
-static uint64_t
-expected_bytes (const struct vmf_image *image, uint64_t size)
+static void
+add_if_data (uint64_t offset, const struct vmf_nbd_status *status, void *data)
 {
+    if (!(status->flags & LIBNBD_STATE_ZERO))
+        *(uint64_t *)data += status->length_bytes;
+}
+
+/* What the disk's server calls allocated; its size where that does not tell. */
+static uint64_t
+allocated_bytes (const struct import_disk *disk, GCancellable *cancellable)
+{
+    uint64_t sum = 0;
+    bool told = vmf_nbd_walk (vmf_server_get_uri (disk->server), disk->name, VMF_NBD_EXTENTS,
+                              LIBNBD_CONTEXT_BASE_ALLOCATION, add_if_data, &sum, cancellable, NULL);
+    return told ? sum : disk->size_bytes;
+}
+
+/* About how much of the target this disk will fill, as far as can be told without reading it. */
+static uint64_t
+expected_bytes (const struct import_disk *disk, GCancellable *cancellable)
+{
+    const struct vmf_image *image = disk->image;
     struct stat info;
-    if (!image->path || stat (image->path, &info) != 0 || !S_ISREG (info.st_mode) || image->backing)
-        return size;
+    /* The file of an image that refers to others is only a part of it, or a mere description. */
+    if (image->backing || image->data_file || image->has_references)
+        return allocated_bytes (disk, cancellable);
+    if (!image->path || stat (image->path, &info) != 0 || !S_ISREG (info.st_mode))
+        return disk->size_bytes;
     uint64_t held = image->length_bytes ? image->length_bytes : (uint64_t)info.st_blocks * 512;
     bool may_be_compressed = strcmp (image->format, "vmdk") == 0 || strcmp (image->format, "qcow2") == 0;
-    return MIN (size, may_be_compressed ? held * COMPRESSION_GUESS : held);
+    return MIN (disk->size_bytes, may_be_compressed ? held * COMPRESSION_GUESS : held);
 }
 
 /* X8: the helper that will serve the disk is started now, tells its size and has to give its first sector. */
@@ -117,35 +140,43 @@ open_disk (struct vmf_import *import, struct import_disk *disk, GError **error)
 static void
 open_disks (struct vmf_import *import)
 {
+    if (import->resumed && import->resume != IMPORT_RESUME_COPY) /* the source was let go of */
+        return;
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         struct import_disk *disk = &import->disks[i];
         g_autoptr (GError) local = NULL;
-        if (!open_disk (import, disk, &local))
+        if (open_disk (import, disk, &local))
+            disk->expected_bytes = expected_bytes (disk, import->stop);
+        else
             vmf_findings_add (import->findings, VMF_FINDING_BLOCKING, "disk %s: %s", disk->name, local->message);
-        else if (disk->disk->shareable)
+        if (!local && disk->disk->shareable)
             vmf_findings_add (import->findings, VMF_FINDING_WARNING,
                               "disk %s is shared with other VMs; the copy will be this VM's own", disk->name);
     }
 }
 
 static void
+check_program (struct vmf_import *import, const char *name, const char *otherwise)
+{
+    g_autofree char *path = vmf_tool_find (vmf_tool_get (name));
+    g_autofree char *hint = vmf_tool_hint (name);
+    if (!path)
+        vmf_findings_add (import->findings, VMF_FINDING_BLOCKING, "the program %s is not installed; %s%s", name, hint,
+                          otherwise);
+}
+
+/* What every import starts. What only some images or file systems need is looked for where they are met. */
+static void
 check_programs (struct vmf_import *import)
 {
-    static const char *const always[] = { "qemu-storage-daemon", "qemu-img", "nbdkit", "bwrap", NULL };
-    for (size_t i = 0; always[i]; i++)
-    {
-        g_autofree char *path = g_find_program_in_path (always[i]);
-        if (!path)
-            vmf_findings_add (import->findings, VMF_FINDING_BLOCKING,
-                              "the program %s is not installed; 'vmferry doctor' names the package", always[i]);
-    }
-    g_autofree char *v2v = g_find_program_in_path ("virt-v2v-in-place");
-    if (import->convert && !v2v && !g_file_test ("/usr/libexec/virt-v2v-in-place", G_FILE_TEST_IS_EXECUTABLE))
-        vmf_findings_add (
-            import->findings, VMF_FINDING_BLOCKING,
-            "virt-v2v-in-place is not installed, so the guest cannot be converted; 'vmferry doctor' names "
-            "the package, --no-convert copies without conversion");
+    static const char *const always[] = {
+        "qemu-storage-daemon", "qemu-img", "nbdkit", "nbdfuse", "fusermount3", "bwrap"
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS (always); i++)
+        check_program (import, always[i], "");
+    if (import->convert)
+        check_program (import, "virt-v2v-in-place", ", or copy without conversion (--no-convert)");
 }
 
 /* D6, PITFALLS 30: named before the start, not after the copy. */
@@ -181,7 +212,7 @@ check_v2v_options (struct vmf_import *import)
     }
 }
 
-/* B10: a NIC without a word from the user goes to the target's network of the same name's stand-in, and that is said.
+/* B10: a NIC without a word from the user goes to the network 'default', whatever the source's is called; that is said.
  */
 static void
 map_nics (struct vmf_import *import)
@@ -191,10 +222,11 @@ map_nics (struct vmf_import *import)
         struct vmf_nic *nic = g_ptr_array_index (import->vm->nics, i);
         if (nic->keep_out || nic->map_network || nic->map_bridge)
             continue;
+        g_autofree char *number = g_strdup_printf ("%u", i + 1);
         nic->map_network = g_strdup ("default");
         vmf_findings_add (import->findings, VMF_FINDING_INFO,
-                          "NIC %u (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", i + 1,
-                          nic->network ? nic->network : "no network named", nic->network ? nic->network : "1");
+                          "NIC %s (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", number,
+                          nic->network ? nic->network : "no network named", nic->network ? nic->network : number);
     }
 }
 
@@ -208,10 +240,9 @@ import_wishes (const struct vmf_import *import)
         wishes[i] = (struct vmf_target_disk_wish){
             .format = disk->format,
             .pool = disk->pool,
-            .preallocate = disk->preallocate,
+            .preallocate = disk->preallocate && !import->convert, /* with a chain, when that is closed */
             .size_bytes = disk->size_bytes,
-            .expected_bytes =
-                disk->image && !disk->preallocate ? expected_bytes (disk->image, disk->size_bytes) : disk->size_bytes,
+            .expected_bytes = disk->preallocate ? disk->size_bytes : disk->expected_bytes,
         };
     }
     return wishes;
@@ -227,6 +258,8 @@ check_target (struct vmf_import *import, GError **error)
     };
     import->target = vmf_target_open (import->options.target, &options, error);
     g_autofree struct vmf_target_disk_wish *wishes = import_wishes (import);
+    if (import->resumed) /* what has the VM's names is its own */
+        return import->target != NULL;
     return import->target
            && import->target->ops->check (import->target, import->vm, wishes, import->n_disks, import->findings, error);
 }

@@ -44,13 +44,14 @@ disk_json (const struct vmf_import *import, unsigned n)
     const struct import_disk *disk = &import->disks[n];
     const struct vmf_mover_progress *pass = source_pass (import, disk);
     const struct vmf_target_disk *target = import->target_disks ? g_ptr_array_index (import->target_disks, n) : NULL;
-    return json_pack ("{s:s, s:s?, s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", disk->name, "id",
-                      disk->disk->id, "path", target ? target->final_path : NULL, "format", disk->format, "size_bytes",
-                      (json_int_t)disk->size_bytes, "needed_bytes", (json_int_t)pass->needed, "read_bytes",
-                      (json_int_t)(pass->read + disk->fetched_bytes), "fetched_by_conversion_bytes",
-                      (json_int_t)disk->fetched_bytes, "zero_bytes", (json_int_t)pass->zero, "hole_bytes",
-                      (json_int_t)pass->hole, "written_bytes", (json_int_t)(pass->written + disk->fetched_bytes),
-                      "committed_bytes", (json_int_t)disk->commit_bytes);
+    return json_pack ("{s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", disk->name, "id",
+                      vmf_text_to_json (disk->disk->id), "path", vmf_text_to_json (target ? target->final_path : NULL),
+                      "format", disk->format, "size_bytes", (json_int_t)disk->size_bytes, "needed_bytes",
+                      (json_int_t)pass->needed, "read_bytes", (json_int_t)(pass->read + disk->fetched_bytes),
+                      "fetched_by_conversion_bytes", (json_int_t)disk->fetched_bytes, "zero_bytes",
+                      (json_int_t)pass->zero, "hole_bytes", (json_int_t)pass->hole, "written_bytes",
+                      (json_int_t)(pass->written + disk->fetched_bytes), "committed_bytes",
+                      (json_int_t)disk->commit_bytes);
 }
 
 static json_t *
@@ -60,10 +61,11 @@ volumes_json (const struct vmf_map *map)
     for (guint i = 0; map && i < map->volumes->len; i++)
     {
         const struct vmf_map_volume *volume = g_ptr_array_index (map->volumes, i);
-        json_array_append_new (array, json_pack ("{s:s, s:s, s:I, s:I, s:s, s:s?}", "name", volume->name, "type",
-                                                 volume->type, "size_bytes", (json_int_t)volume->size_bytes,
-                                                 "used_bytes", (json_int_t)volume->used_bytes, "copied_by",
-                                                 vmf_map_way_name (volume->way), "why", volume->why));
+        json_array_append_new (
+            array, json_pack ("{s:o, s:o, s:I, s:I, s:s, s:o}", "name", vmf_text_to_json (volume->name), "type",
+                              vmf_text_to_json (volume->type), "size_bytes", (json_int_t)volume->size_bytes,
+                              "used_bytes", (json_int_t)volume->used_bytes, "copied_by", vmf_map_way_name (volume->way),
+                              "why", vmf_text_to_json (volume->why)));
     }
     return array;
 }
@@ -73,7 +75,7 @@ strings_json (const GPtrArray *strings)
 {
     json_t *array = json_array ();
     for (guint i = 0; strings && i < strings->len; i++)
-        json_array_append_new (array, json_string (g_ptr_array_index (strings, i)));
+        json_array_append_new (array, vmf_text_to_json (g_ptr_array_index (strings, i)));
     return array;
 }
 
@@ -85,7 +87,8 @@ findings_json (const GPtrArray *findings)
     for (guint i = 0; i < findings->len; i++)
     {
         const struct vmf_finding *finding = g_ptr_array_index (findings, i);
-        json_array_append_new (array, json_pack ("{s:s, s:s}", "kind", kinds[finding->kind], "text", finding->text));
+        json_array_append_new (
+            array, json_pack ("{s:s, s:o}", "kind", kinds[finding->kind], "text", vmf_text_to_json (finding->text)));
     }
     return array;
 }
@@ -95,11 +98,11 @@ guest_json (const struct vmf_import *import)
 {
     const struct vmf_convert_result *guest = import->converted;
     const char *os_name = guest && guest->os_name ? guest->os_name : import->vm ? import->vm->os_name : NULL;
-    return json_pack ("{s:b, s:s?, s:s?, s:s?, s:o, s:o, s:o, s:b}", "converted", guest != NULL, "why",
-                      import->convert_why, "os_name", os_name, "os_type", guest ? guest->os_type : NULL, "changes",
-                      strings_json (guest ? guest->changes : NULL), "messages",
-                      strings_json (guest ? guest->messages : NULL), "domain_changes", strings_json (import->changes),
-                      "virtio_missing", guest && guest->virtio_missing);
+    return json_pack ("{s:b, s:s?, s:o, s:s?, s:o, s:o, s:o, s:b}", "converted", guest != NULL, "why",
+                      import->convert_why, "os_name", vmf_text_to_json (os_name), "os_type",
+                      guest ? guest->os_type : NULL, "changes", strings_json (guest ? guest->changes : NULL),
+                      "messages", strings_json (guest ? guest->messages : NULL), "domain_changes",
+                      strings_json (import->changes), "virtio_missing", guest && guest->virtio_missing);
 }
 
 static json_t *
@@ -124,15 +127,17 @@ vmf_import_report (const struct vmf_import *import)
     json_t *disks = json_array ();
     for (unsigned i = 0; i < import->n_disks; i++)
         json_array_append_new (disks, disk_json (import, i));
-    return json_pack ("{s:i, s:s, s:s?, s:s, s:s?, s:s?, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s?, s:s?}",
-                      "version", 1, "result",
-                      import->failure           ? "failed"
-                      : import->options.dry_run ? "planned"
-                                                : "imported",
-                      "error", import->failure, "source", import->options.source, "name",
-                      import->vm ? import->vm->name : NULL, "target", import->options.target, "definition",
-                      import->result, "stages", stages_json (import), "disks", disks, "volumes",
-                      volumes_json (import->map), "guest", guest_json (import), "bytes", bytes_json (import),
-                      "source_held_s", seconds_json (import->source_opened_us, import->source_released_us), "findings",
-                      findings_json (import->findings), "log", vmf_log_get_path (), "convert_log", import->convert_log);
+    return json_pack (
+        "{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", 1, "result",
+        import->failure           ? "failed"
+        : import->options.dry_run ? "planned"
+                                  : "imported",
+        "error", vmf_text_to_json (import->failure), "leftovers", vmf_text_to_json (import->leftovers), "source",
+        vmf_text_to_json (import->options.source), "name", vmf_text_to_json (import->vm ? import->vm->name : NULL),
+        "target", vmf_text_to_json (import->options.target), "definition", vmf_text_to_json (import->result), "stages",
+        stages_json (import), "disks", disks, "volumes", volumes_json (import->map), "guest", guest_json (import),
+        "bytes", bytes_json (import), "source_held_s",
+        seconds_json (import->source_opened_us, import->source_released_us), "findings",
+        findings_json (import->findings), "log", vmf_text_to_json (vmf_log_get_path ()), "convert_log",
+        vmf_text_to_json (import->convert_log));
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "disk/zero.h"
 #include "import/internal.h"
+#include "target/undo.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -28,8 +29,10 @@ vmf_import_new (const struct vmf_import_options *options, const struct vmf_setti
     import->stop = g_cancellable_new ();
     import->stop_link = g_cancellable_connect (import->cancellable, G_CALLBACK (stop_with_user), import->stop, NULL);
     import->findings = vmf_findings_new ();
+    import->option_lists = g_ptr_array_new_with_free_func (g_free);
     import->stages = g_array_new (FALSE, FALSE, sizeof (struct import_stage));
     import->move_needed = g_ptr_array_new_with_free_func ((GDestroyNotify)vmf_extents_free);
+    import->pace = vmf_pace_new (NULL);
     import->wake_fd = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
     return import;
 }
@@ -38,12 +41,16 @@ void
 import_disk_clear (struct import_disk *disk)
 {
     vmf_chain_free (disk->chain);
+    vmf_journal_free (disk->journal);
     vmf_server_free (disk->server);
     vmf_image_free (disk->image);
     g_free (disk->name);
     g_free (disk->format);
     g_free (disk->pool);
     g_free (disk->write_path);
+    g_free (disk->source_uri);
+    vmf_pace_free (disk->pace);
+    vmf_extents_free (disk->changed);
 }
 
 /* Ends every thread and child. Afterwards nobody writes to the target any more. */
@@ -64,16 +71,32 @@ stop_everything (struct vmf_import *import)
     }
 }
 
+/* As long as the undo list lies there the work directory stays, and whoever clears it tries again. */
+static void
+look_for_leftovers (struct vmf_import *import)
+{
+    if (!import->work || import->leftovers || !vmf_work_has_undo (import->work))
+        return;
+    import->leftovers = g_strdup (vmf_work_get_dir (import->work));
+    import_say (import, VMF_IMPORT_WARNING,
+                "not everything could be cleared away on the target; 'vmferry clean --work %s' tries again",
+                import->leftovers);
+}
+
 static void
 undo (struct vmf_import *import)
 {
     g_autoptr (GError) error = NULL;
     stop_everything (import);
-    if (import->created && !import->finished && !import->target->ops->abort (import->target, &error))
+    import->kept = !import->finished && (import->resumed || (import->options.keep_work && import->created))
+                   && vmf_work_is_resumable (vmf_work_get_dir (import->work));
+    if (import->created && !import->finished && !import->kept && !import->target->ops->abort (import->target, &error))
         import_say (import, VMF_IMPORT_WARNING, "%s", error->message);
     import->created = false;
-    if (import->work && import->options.keep_work)
-        vmf_work_keep (import->work);
+    if (!import->kept)
+        look_for_leftovers (import);
+    if (import->work)
+        vmf_work_keep (import->work, import->options.keep_work || import->kept);
 }
 
 void
@@ -94,6 +117,8 @@ vmf_import_free (struct vmf_import *import)
     vmf_source_close (import->source);
     vmf_vm_free (import->vm);
     vmf_room_free (import->room);
+    vmf_control_free (import->control);
+    vmf_pace_free (import->pace);
     vmf_work_free (import->work);
     g_ptr_array_unref (import->findings);
     g_ptr_array_unref (import->move_needed);
@@ -106,34 +131,46 @@ vmf_import_free (struct vmf_import *import)
     g_free (import->convert_log);
     g_free (import->result);
     g_free (import->failure);
+    g_free (import->leftovers);
+    json_decref (import->state);
+    g_ptr_array_unref (import->option_lists);
     g_free (import);
 }
 
-/* What an earlier import that was killed left is cleared before this one begins; that it fails stops nobody. */
+/* What an earlier import that was killed left is cleared before this one begins, unless it can go on; that it fails
+   stops nobody. */
 static void
 clear_the_dead (struct vmf_import *import)
 {
     g_autoptr (GPtrArray) removed = g_ptr_array_new_with_free_func (g_free);
+    g_autoptr (GPtrArray) resumable = g_ptr_array_new_with_free_func (g_free);
     g_autoptr (GError) error = NULL;
-    if (!vmf_import_clean (import->settings, NULL, removed, &error))
+    if (!vmf_work_clear_all (import->settings, resumable, removed, &error))
         import_say (import, VMF_IMPORT_WARNING, "%s", error->message);
     for (guint i = 0; i < removed->len; i++)
         import_say (import, VMF_IMPORT_NOTE, "cleared what an import that died had left: %s",
                     (const char *)g_ptr_array_index (removed, i));
+    for (guint i = 0; i < resumable->len; i++)
+        import_say (import, VMF_IMPORT_NOTE, "an import that ended early can go on: vmferry import --resume %s",
+                    (const char *)g_ptr_array_index (resumable, i));
+}
+
+static struct vmf_work *
+new_work (struct vmf_import *import, GError **error)
+{
+    g_autofree char *base = g_path_get_basename (import->options.source);
+    if (import->options.dry_run)
+        return vmf_work_new_passing (error);
+    clear_the_dead (import);
+    return vmf_work_new (import->settings, import->options.work_dir, base, error);
 }
 
 static bool
 open_work (struct vmf_import *import, GError **error)
 {
-    g_autofree char *base = g_path_get_basename (import->options.source);
-    /* A dry run must not even make the folder of work directories. */
-    g_autofree char *passing = import->options.dry_run ? g_dir_make_tmp ("vmferry-dry-XXXXXX", error) : NULL;
-    if (import->options.dry_run && !passing)
-        return false;
-    if (!import->options.dry_run)
-        clear_the_dead (import);
-    import->work = vmf_work_new (import->settings, passing ? passing : import->options.work_dir, base, error);
-    if (!import->work)
+    import->work = import->options.resume ? vmf_work_resume (import->options.resume, error) : new_work (import, error);
+    if (!import->work
+        || (import->options.resume && !import_state_load (import, vmf_work_get_dir (import->work), error)))
         return false;
     import->convert_log = vmf_log_get_path ()
                               ? g_strconcat (vmf_log_get_path (), ".virt-v2v", NULL)
@@ -162,11 +199,38 @@ stage_disk (struct import_disk *disk, GError **error)
 
 /* A target that was used before (an LVM volume) has other people's bytes where nothing is written (PITFALLS 47). */
 static bool
-clear_target (const char *path, uint64_t size_bytes, GError **error)
+clear_target (const char *path, uint64_t size_bytes, GCancellable *cancellable, GError **error)
 {
     g_autoptr (vmf_extents) all = vmf_extents_new ();
     vmf_extents_add (all, 0, size_bytes);
-    return vmf_zero_punch (path, all, error);
+    return vmf_zero_punch (path, all, cancellable, error);
+}
+
+/* The target's disks as they are, made by the import that ended early. */
+static bool
+adopt_target (struct vmf_import *import, GError **error)
+{
+    import->target_disks = import_state_disks (import);
+    if (import->target_disks->len != import->n_disks || !import->target->ops->adopt)
+    {
+        g_set_error (
+            error, VMF_ERROR, VMF_ERROR_CORRUPT,
+            "the source has %u disks now, and %u when the import began; clear it with 'vmferry clean' and begin anew",
+            import->n_disks, import->target_disks->len);
+        return false;
+    }
+    if (!import->target->ops->adopt (import->target, import->vm, import->target_disks, error))
+        return false;
+    import->created = import->touched = true;
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, i);
+        import->disks[i].import = import;
+        import->disks[i].write_path = g_strdup (target->path);
+        if (import->disks[i].size_bytes == 0)
+            import->disks[i].size_bytes = import_state_size (import, i);
+    }
+    return true;
 }
 
 static bool
@@ -190,11 +254,37 @@ lock_target (struct vmf_import *import, GError **error)
             return false;
         if (!import->staged)
             disk->write_path = g_strdup (target->path);
-        if (!target->fresh && !clear_target (target->path, disk->size_bytes, error))
+        if (!target->fresh && !clear_target (target->path, disk->size_bytes, import->stop, error))
             return false;
     }
     import_stage_end (import, "lock");
-    return true;
+    return import->staged || import_state_save (import, IMPORT_RESUME_COPY, error);
+}
+
+/* It was killed when the VM stood already: only the work directory is left to clear. */
+static bool
+end_finished (struct vmf_import *import, GError **error)
+{
+    import->finished = true;
+    import->result = g_strdup (import->vm->name);
+    import_say (import, VMF_IMPORT_NOTE, "this import had finished; only its work directory was left");
+    return vmf_target_undo_leftovers (vmf_work_get_dir (import->work), NULL, error);
+}
+
+/* Goes on where an import ended early. What was done is not done again. */
+static bool
+go_on (struct vmf_import *import, GError **error)
+{
+    if (vmf_undo_is_committed (vmf_work_get_dir (import->work)))
+        return end_finished (import, error);
+    if (!adopt_target (import, error))
+        return false;
+    if (import->resume == IMPORT_RESUME_COPY && !import_copy_and_convert (import, error))
+        return false;
+    if (import->resume == IMPORT_RESUME_COMMIT && !import_open_converted (import, error))
+        return false;
+    return (import->resume == IMPORT_RESUME_FINISH || import_commit (import, error)) && import_verify (import, error)
+           && import_finish (import, error);
 }
 
 static bool
@@ -204,8 +294,10 @@ run (struct vmf_import *import, GError **error)
         return false;
     if (import->options.dry_run)
         return true;
+    if (import->resumed)
+        return go_on (import, error);
     return lock_target (import, error) && import_copy_and_convert (import, error) && import_commit (import, error)
-           && import_move_staged (import, error) && import_finish (import, error);
+           && import_move_staged (import, error) && import_verify (import, error) && import_finish (import, error);
 }
 
 bool
@@ -226,7 +318,10 @@ vmf_import_run (struct vmf_import *import, GError **error)
         g_propagate_error (error, g_steal_pointer (&local));
     }
     else
+    {
         stop_everything (import);
+        look_for_leftovers (import); /* what the new VM replaced */
+    }
     return good;
 }
 
@@ -240,4 +335,16 @@ bool
 vmf_import_has_touched (const struct vmf_import *import)
 {
     return import->touched;
+}
+
+const char *
+vmf_import_get_kept (const struct vmf_import *import)
+{
+    return import->kept ? vmf_work_get_dir (import->work) : NULL;
+}
+
+const char *
+vmf_import_get_leftovers (const struct vmf_import *import)
+{
+    return import->leftovers;
 }

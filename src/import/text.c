@@ -52,9 +52,10 @@ add_volumes (const struct vmf_import *import, GString *text)
         const struct vmf_map_volume *volume = g_ptr_array_index (import->map->volumes, i);
         g_autofree char *size = vmf_text_from_size (volume->size_bytes),
                         *used = vmf_text_from_size (volume->used_bytes);
-        g_autofree char *name = vmf_text_printable (volume->name, 40);
-        g_string_append_printf (text, "  %-12s %-10s %s of %s by %s: %s\n", name, volume->type, used, size,
-                                vmf_map_way_name (volume->way), volume->why ? volume->why : "");
+        g_autofree char *name = vmf_text_printable (volume->name, 40), *type = vmf_text_printable (volume->type, 20);
+        g_autofree char *why = vmf_text_printable (volume->why ? volume->why : "", 400);
+        g_string_append_printf (text, "  %-12s %-10s %s of %s by %s: %s\n", name, type, used, size,
+                                vmf_map_way_name (volume->way), why);
     }
 }
 
@@ -94,9 +95,11 @@ vmf_import_summary_text (const struct vmf_import *import)
     GString *text = g_string_new (NULL);
     const struct vmf_convert_result *guest = import->converted;
     g_autofree char *name = vmf_text_printable (import->vm->name, 80);
-    g_string_append_printf (text, "%s is imported: %s\n", name, import->result);
-    if (guest && guest->os_name)
-        g_string_append_printf (text, "Guest: %s\n", guest->os_name);
+    g_autofree char *result = vmf_text_printable (import->result, 4000); /* the VM's name is in it */
+    g_string_append_printf (text, "%s is imported: %s\n", name, result);
+    g_autofree char *os_name = guest && guest->os_name ? vmf_text_printable (guest->os_name, 120) : NULL;
+    if (os_name)
+        g_string_append_printf (text, "Guest: %s\n", os_name);
     add_stages (import, text);
     add_bytes (import, text);
     add_volumes (import, text);

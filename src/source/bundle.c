@@ -207,9 +207,12 @@ vmf_bundle_find (struct vmf_bundle *bundle, const char *folder, const char *name
     if (!vmf_beneath_check_name (name, "file", error))
         return NULL;
     g_autofree char *beside = *folder ? g_build_filename (folder, name, NULL) : g_strdup (name);
+    g_autoptr (GError) why = NULL;
     const struct vmf_bundle_member *member = best (bundle, beside, 2, &ambiguous);
     if (!member && !ambiguous && bundle->kind == VMF_BUNDLE_FOLDER && strchr (beside, '/'))
-        return find_deeper (bundle, beside, error);
+        member = find_deeper (bundle, beside, &why);
+    if (why && !g_error_matches (why, VMF_ERROR, VMF_ERROR_NOT_FOUND))
+        return g_propagate_error (error, g_steal_pointer (&why)), NULL;
     if (!member && !ambiguous)
         member = best (bundle, name, 1, &ambiguous);
     if (member)

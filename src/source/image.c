@@ -37,6 +37,8 @@ open_source (const char *address, const struct vmf_source_options *options, GCan
     const char *format = options->format    ? vmf_format_from_name (options->format)
                          : is_nbd (address) ? "raw"
                                             : vmf_format_from_path (address);
+    if (!is_nbd (address) && !vmf_source_check_not_gzip (address, error))
+        return NULL;
     if (!format)
     {
         g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
@@ -85,6 +87,23 @@ machine_name (const char *path)
     return *file ? g_steal_pointer (&file) : g_strdup ("disk");
 }
 
+/* nbd://host:port/export, nbd+unix:///export?socket=path */
+static void
+set_nbd_place (struct vmf_place *place, const char *address)
+{
+    g_autoptr (GUri) uri = g_uri_parse (address, G_URI_FLAGS_NON_DNS | G_URI_FLAGS_ENCODED_QUERY, NULL);
+    const char *query = uri ? g_uri_get_query (uri) : NULL, *path = uri ? g_uri_get_path (uri) : "";
+    g_autoptr (GHashTable) words = query ? g_uri_parse_params (query, -1, "&", G_URI_PARAMS_NONE, NULL) : NULL;
+    place->location = VMF_LOCATION_NBD;
+    place->tls = g_str_has_prefix (address, "nbds");
+    place->export_name = path[0] == '/' && path[1] ? g_strdup (path + 1) : NULL;
+    place->socket = words ? g_strdup (g_hash_table_lookup (words, "socket")) : NULL;
+    if (!uri || place->socket)
+        return;
+    place->host = g_strdup (g_uri_get_host (uri));
+    place->port = g_uri_get_port (uri) > 0 ? (uint16_t)g_uri_get_port (uri) : 0;
+}
+
 static struct vmf_vm *
 describe (struct vmf_source *base, const char *name, GCancellable *cancellable, GError **error)
 {
@@ -98,11 +117,13 @@ describe (struct vmf_source *base, const char *name, GCancellable *cancellable, 
     vm->origin = VMF_ORIGIN_IMAGE;
     disk->id = g_strdup ("disk");
     disk->device = VMF_DEVICE_DISK;
-    disk->place.location = source->nbd ? VMF_LOCATION_NBD : VMF_LOCATION_FILE;
     disk->place.path = g_strdup (source->path);
+    disk->place.location = VMF_LOCATION_FILE;
+    if (source->nbd)
+        set_nbd_place (&disk->place, source->path);
     disk->place.format = g_strdup (source->format);
     disk->capacity_bytes = image->size_bytes;
-    return vm;
+    return vmf_source_check_only (vm, source->path, name, error);
 }
 
 const struct vmf_source_ops vmf_source_image = {
@@ -110,7 +131,7 @@ const struct vmf_source_ops vmf_source_image = {
     .claims = claims,
     .open = open_source,
     .close = close_source,
-    .list = vmf_source_list_by_describe,
+    .list = vmf_source_list_one,
     .describe = describe,
     .image = open_image,
 };

@@ -2,8 +2,9 @@
 /* A libvirt domain XML in a file, of KVM or Xen, with its disks where it says (C5).
  *
  * The XML is the administrator's own words: its paths may be absolute and lead anywhere, and the chain that it names as
- * <backingStore> is followed. What an image's header names is not, unless it stays in the image's folder. Where the XML
- * was carried here with its disks, a path that does not exist is looked for beside the XML.
+ * <backingStore> is followed. So only its name makes a file one, never its content, which may be a guest's. What an
+ * image's header names is not, unless it stays in the image's folder. Where the XML was carried here with its disks, a
+ * path that does not exist is looked for beside the XML.
  */
 #include "source/sources.h"
 #include "disk/image-beneath.h"
@@ -25,10 +26,7 @@ static const char *const extensions[] = { ".xml", NULL };
 static bool
 claims (const char *address)
 {
-    char first[512];
-    if (g_file_test (address, G_FILE_TEST_IS_DIR) || !vmf_source_first_bytes (address, first, sizeof first))
-        return false;
-    return vmf_source_has_extension (address, extensions) || memmem (first, sizeof first, "<domain", 7) != NULL;
+    return vmf_source_has_extension (address, extensions) && !g_file_test (address, G_FILE_TEST_IS_DIR);
 }
 
 static struct vmf_source *
@@ -58,7 +56,7 @@ describe (struct vmf_source *base, const char *name, GCancellable *cancellable, 
     struct vmf_vm *vm = text ? vmf_vm_read_libvirt (text, length, error) : NULL;
     if (text && !vm)
         g_prefix_error (error, "'%s': ", source->path);
-    return vm;
+    return vmf_source_check_only (vm, source->path, name, error);
 }
 
 /* What PLACE's format is. libvirt takes an image without <driver type> as raw; a name that says otherwise is a mistake
@@ -66,6 +64,8 @@ describe (struct vmf_source *base, const char *name, GCancellable *cancellable, 
 static const char *
 format_of (const struct vmf_place *place, GError **error)
 {
+    if (place->path && !vmf_source_check_not_gzip (place->path, error))
+        return NULL;
     if (place->format)
         return place->format;
     const char *by_name = place->path ? vmf_format_from_path (place->path) : NULL;
@@ -118,9 +118,6 @@ nbd_uri (const struct vmf_place *place)
                             place->port ? place->port : 10809, name);
 }
 
-static struct vmf_image *open_place (const struct xml_source *source, const struct vmf_place *place, unsigned depth,
-                                     GError **error);
-
 static struct vmf_image *
 open_file (const struct xml_source *source, const struct vmf_place *place, const char *format,
            struct vmf_image *backing, GError **error)
@@ -134,15 +131,16 @@ open_file (const struct xml_source *source, const struct vmf_place *place, const
     return image;
 }
 
+/* As deep as the chain is, which its reader bounds (VMF_CHAIN_MAX). */
 static struct vmf_image *
-open_place (const struct xml_source *source, const struct vmf_place *place, unsigned depth, GError **error)
+open_place (const struct xml_source *source, const struct vmf_place *place, GError **error)
 {
     struct vmf_image *backing = NULL;
     const char *format = format_of (place, error);
     if (!format)
         return NULL;
-    if (place->backing && depth < 32)
-        backing = open_place (source, place->backing, depth + 1, error);
+    if (place->backing)
+        backing = open_place (source, place->backing, error);
     if (place->backing && !backing)
         return g_prefix_error (error, "in its <backingStore>: "), NULL;
     if ((place->location == VMF_LOCATION_FILE || place->location == VMF_LOCATION_BLOCK) && place->path)
@@ -170,7 +168,7 @@ static struct vmf_image *
 open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_disk *disk, GCancellable *cancellable,
             GError **error)
 {
-    struct vmf_image *image = open_place ((struct xml_source *)base, &disk->place, 0, error);
+    struct vmf_image *image = open_place ((struct xml_source *)base, &disk->place, error);
     if (!image)
         g_prefix_error (error, "disk %s: ", disk->id ? disk->id : "");
     return image;
@@ -181,7 +179,7 @@ const struct vmf_source_ops vmf_source_libvirt_xml = {
     .claims = claims,
     .open = open_source,
     .close = close_source,
-    .list = vmf_source_list_by_describe,
+    .list = vmf_source_list_one,
     .describe = describe,
     .image = open_image,
 };

@@ -17,6 +17,7 @@ entry_free (void *data)
     g_free (entry->name);
     g_free (entry->algorithm);
     g_free (entry->digest);
+    g_free (entry->missing);
     g_free (entry);
 }
 
@@ -71,15 +72,23 @@ vmf_manifest_parse (const char *text, struct vmf_bundle *bundle, const char *fol
         entry->member = vmf_bundle_find (bundle, folder, entry->name, &missing);
         if (g_error_matches (missing, VMF_ERROR, VMF_ERROR_UNSAFE))
             return g_propagate_prefixed_error (error, missing, "in the manifest: "), NULL;
+        entry->missing = missing ? g_strdup (missing->message) : NULL;
         g_clear_error (&missing);
     }
     return g_steal_pointer (&entries);
 }
 
 static bool
+fail_digest (GError **error)
+{
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "OpenSSL cannot compute its digest here");
+    return false;
+}
+
+static bool
 on_chunk (const void *bytes, size_t length, void *data, GError **error)
 {
-    return EVP_DigestUpdate (data, bytes, length) == 1;
+    return EVP_DigestUpdate (data, bytes, length) == 1 || fail_digest (error);
 }
 
 bool
@@ -92,13 +101,15 @@ vmf_manifest_check (const struct vmf_bundle *bundle, const struct vmf_manifest_e
     g_autofree char *shown = vmf_text_printable (entry->name, 120);
     if (!entry->member)
     {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "the manifest vouches for '%s', which is not here", shown);
+        g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "the manifest: %s", entry->missing);
         return false;
     }
-    EVP_DigestInit_ex (context, digest_of (entry->algorithm), NULL);
-    if (!vmf_bundle_stream (bundle, entry->member, on_chunk, context, cancellable, error))
+    /* SHA-1 may be forbidden by the host's policy (FIPS, EL9). */
+    bool good = EVP_DigestInit_ex (context, digest_of (entry->algorithm), NULL) == 1 || fail_digest (error);
+    good = good && vmf_bundle_stream (bundle, entry->member, on_chunk, context, cancellable, error)
+           && (EVP_DigestFinal_ex (context, digest, &length) == 1 || fail_digest (error));
+    if (!good)
         return g_prefix_error (error, "cannot check '%s' against the manifest: ", shown), false;
-    EVP_DigestFinal_ex (context, digest, &length);
     g_autoptr (GString) hex = g_string_new (NULL);
     for (unsigned i = 0; i < length; i++)
         g_string_append_printf (hex, "%02x", digest[i]);

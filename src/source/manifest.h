@@ -8,7 +8,8 @@ struct vmf_manifest_entry
     char *name;                             /* as written */
     char *algorithm;                        /* "SHA1", "SHA256", "SHA384", "SHA512" */
     char *digest;                           /* lower-case hex */
-    const struct vmf_bundle_member *member; /* NULL: not in the bundle */
+    const struct vmf_bundle_member *member; /* NULL: not in the bundle … */
+    char *missing;                          /* … and why, in the look-up's words */
 };
 
 /* struct vmf_manifest_entry*, freed with the array; their members are looked for in BUNDLE beside FOLDER. CORRUPT where

@@ -201,16 +201,34 @@ add_notes (struct ova *ova, struct vmf_vm *vm)
         vmf_vm_add_note (vm, "The OVF is signed; the manifest is checked, the signature is not.");
 }
 
+/* The OVF's text, checked. Caller frees. */
+static char *
+read_ovf (struct ova *ova, size_t *length, GCancellable *cancellable, GError **error)
+{
+    const struct vmf_manifest_entry *entry = vouching (ova, ova->ovf);
+    if (entry && !vmf_manifest_check (ova->bundle, entry, cancellable, error))
+        return NULL;
+    return vmf_bundle_read (ova->bundle, ova->ovf, VMF_SOURCE_TEXT_MAX, length, error);
+}
+
+/* An OVF that cannot be read at all is one entry with its problem. */
+static GPtrArray *
+list (struct vmf_source *base, GCancellable *cancellable, GError **error)
+{
+    size_t length;
+    g_autofree char *text = read_ovf ((struct ova *)base, &length, cancellable, NULL);
+    g_auto (GStrv) names = text ? vmf_vm_list_ovf (text, length, NULL) : NULL;
+    return names ? vmf_source_list_names (base, (const char *const *)names, cancellable, error)
+                 : vmf_source_list_one (base, cancellable, error);
+}
+
 static struct vmf_vm *
 describe (struct vmf_source *base, const char *name, GCancellable *cancellable, GError **error)
 {
     struct ova *ova = (struct ova *)base;
     size_t length;
-    const struct vmf_manifest_entry *entry = vouching (ova, ova->ovf);
-    if (entry && !vmf_manifest_check (ova->bundle, entry, cancellable, error))
-        return NULL;
-    g_autofree char *text = vmf_bundle_read (ova->bundle, ova->ovf, VMF_SOURCE_TEXT_MAX, &length, error);
-    struct vmf_vm *vm = text ? vmf_vm_read_ovf (text, length, error) : NULL;
+    g_autofree char *text = read_ovf (ova, &length, cancellable, error);
+    struct vmf_vm *vm = text ? vmf_vm_read_ovf_named (text, length, name, error) : NULL;
     if (vm)
         add_notes (ova, vm);
     else if (text)
@@ -272,7 +290,7 @@ open_member (struct ova *ova, const struct vmf_bundle_member *member, const stru
 {
     static const char *const extensions[] = { ".gz", NULL };
     bool gzip = disk->place.gzip || vmf_source_has_extension (member->name, extensions);
-    if (gzip || (ova->bundle->kind == VMF_BUNDLE_ZIP && !member->in_place))
+    if (gzip || ova->bundle->kind == VMF_BUNDLE_ZIP)
     {
         const char *path = unpack (ova, member, disk, gzip, cancellable, error);
         return path ? vmf_image_new_file (path, format, NULL, NULL, error) : NULL;
@@ -332,7 +350,7 @@ const struct vmf_source_ops vmf_source_ova = {
     .claims = claims,
     .open = open_source,
     .close = close_source,
-    .list = vmf_source_list_by_describe,
+    .list = list,
     .describe = describe,
     .image = open_image,
     .verify = verify,

@@ -11,9 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* In the order in which they are asked. */
-static const struct vmf_source_ops *const kinds[] = { &vmf_source_ova, &vmf_source_vmx, &vmf_source_libvirt_xml,
-                                                      &vmf_source_image };
+/* In the order in which they are asked. An image's name comes before its first bytes, which a guest may have written:
+   an archive or an administrator's XML within them is only the disk's content. */
+static const struct vmf_source_ops *const kinds[] = { &vmf_source_image, &vmf_source_ova, &vmf_source_vmx,
+                                                      &vmf_source_libvirt_xml };
 
 static const char kinds_help[] =
     "known are: an OVA (NAME.ova, NAME.zip, NAME.ovf or a folder with one .ovf), a VMware machine (NAME.vmx or a "
@@ -101,6 +102,18 @@ vmf_source_has_extension (const char *path, const char *const *extensions)
     return false;
 }
 
+bool
+vmf_source_check_not_gzip (const char *path, GError **error)
+{
+    static const char *const extensions[] = { ".gz", NULL };
+    if (!vmf_source_has_extension (path, extensions))
+        return true;
+    g_autofree char *shown = vmf_text_printable (path, 300);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                 "'%s' is compressed with gzip, so it can't be read as a disk; unpack it with gunzip first", shown);
+    return false;
+}
+
 static gint
 compare_names (gconstpointer a, gconstpointer b)
 {
@@ -168,33 +181,62 @@ entry_free (void *entry)
     vmf_source_entry_free (entry);
 }
 
-GPtrArray *
-vmf_source_list_one (const struct vmf_vm *vm, const char *name, const char *problem)
+static struct vmf_source_entry *
+make_entry (char *name, const struct vmf_vm *vm, const GError *problem)
 {
-    GPtrArray *entries = g_ptr_array_new_with_free_func (entry_free);
     struct vmf_source_entry *entry = g_new0 (struct vmf_source_entry, 1);
-    entry->name = g_strdup (vm && vm->name ? vm->name : name);
-    entry->problem = g_strdup (problem);
-    entry->os_name = vm ? g_strdup (vm->os_name) : NULL;
     const struct vmf_disk *disk;
+    entry->name = name;
+    entry->problem = problem ? g_strdup (problem->message) : NULL;
+    entry->os_name = vm ? g_strdup (vm->os_name) : NULL;
     while (vm && (disk = vmf_vm_get_import_disk (vm, entry->n_disks)))
     {
         entry->n_disks++;
         entry->capacity_bytes += disk->capacity_bytes;
     }
-    g_ptr_array_add (entries, entry);
-    return entries;
+    return entry;
+}
+
+/* NAME as `describe` takes it. */
+static bool
+add_entry (struct vmf_source *source, const char *name, GPtrArray *entries, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (GError) problem = NULL;
+    g_autofree char *file = g_path_get_basename (source->address);
+    g_autoptr (vmf_vm) vm = source->ops->describe (source, name, cancellable, &problem);
+    if (g_error_matches (problem, VMF_ERROR, VMF_ERROR_CANCELLED))
+        return g_propagate_error (error, g_steal_pointer (&problem)), false;
+    const char *shown = name ? name : vm && vm->name ? vm->name : file;
+    g_ptr_array_add (entries, make_entry (g_strdup (shown), vm, problem));
+    return true;
 }
 
 GPtrArray *
-vmf_source_list_by_describe (struct vmf_source *source, GCancellable *cancellable, GError **error)
+vmf_source_list_names (struct vmf_source *source, const char *const *names, GCancellable *cancellable, GError **error)
 {
-    GError *problem = NULL;
-    g_autofree char *file = g_path_get_basename (source->address);
-    g_autoptr (vmf_vm) vm = source->ops->describe (source, NULL, cancellable, &problem);
-    if (!vm && g_error_matches (problem, VMF_ERROR, VMF_ERROR_CANCELLED))
-        return g_propagate_error (error, problem), NULL;
-    GPtrArray *entries = vmf_source_list_one (vm, file, problem ? problem->message : NULL);
-    g_clear_error (&problem);
-    return entries;
+    g_autoptr (GPtrArray) entries = g_ptr_array_new_with_free_func (entry_free);
+    for (size_t i = 0; names[i]; i++)
+        if (!add_entry (source, names[i], entries, cancellable, error))
+            return NULL;
+    return g_steal_pointer (&entries);
+}
+
+GPtrArray *
+vmf_source_list_one (struct vmf_source *source, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (GPtrArray) entries = g_ptr_array_new_with_free_func (entry_free);
+    return add_entry (source, NULL, entries, cancellable, error) ? g_steal_pointer (&entries) : NULL;
+}
+
+struct vmf_vm *
+vmf_source_check_only (struct vmf_vm *vm, const char *file, const char *name, GError **error)
+{
+    g_autofree char *base = g_path_get_basename (file);
+    const char *own = vm && vm->name ? vm->name : base;
+    if (!vm || !name || strcmp (own, name) == 0)
+        return vm;
+    g_autofree char *shown = vmf_text_printable (name, 60), *own_shown = vmf_text_printable (own, 60);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "there is no machine '%s' in it, only '%s'", shown, own_shown);
+    vmf_vm_free (vm);
+    return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where VMs come from: the interface of every source, and the registry.
  *
- * Order of calls: open, then list or describe as often as wanted, then serve for each disk of a described VM, then
+ * Order of calls: open, then list or describe as often as wanted, then image for each disk of a described VM, then
  * close. Main thread only, but `verify` may run in a thread of its own beside anything. A function that a source lacks
  * is NULL; the comment says what that means. image.c is the smallest complete one: copy it.
  */
@@ -36,7 +36,7 @@ struct vmf_source_ops
 {
     const char *name; /* "ova", "vmx", "libvirt-xml", "image" */
 
-    /* Does ADDRESS look like ours? By shape, extension and, for archives and XML, the first bytes. */
+    /* Does ADDRESS look like ours? By shape, extension and, for archives without either, the first bytes. */
     bool (*claims) (const char *address);
 
     struct vmf_source *(*open) (const char *address, const struct vmf_source_options *options,

@@ -82,7 +82,7 @@ describe (struct vmf_source *base, const char *name, GCancellable *cancellable, 
     struct vmf_vm *vm = text ? vmf_vm_read_vmx (text, length, error) : NULL;
     if (text && !vm)
         g_prefix_error (error, "'%s': ", source->path);
-    return vm;
+    return vmf_source_check_only (vm, source->path, name, error);
 }
 
 static struct vmf_image *
@@ -112,7 +112,7 @@ const struct vmf_source_ops vmf_source_vmx = {
     .claims = claims,
     .open = open_source,
     .close = close_source,
-    .list = vmf_source_list_by_describe,
+    .list = vmf_source_list_one,
     .describe = describe,
     .image = open_image,
 };

@@ -6,6 +6,7 @@
  * not after its copy. What --replace replaces is moved to .FILE.vmferry-old, and deleted when the new VM stands.
  */
 #include "base/error.h"
+#include "disk/in-use.h"
 #include "target/targets.h"
 #include "target/undo.h"
 
@@ -19,7 +20,8 @@
 struct piece
 {
     char *partial, *final;
-    int fd; /* of the partial file, kept open for its fsync */
+    int fd;        /* of the partial file, kept open for its fsync */
+    bool revealed; /* has its final name already: an import that was killed went so far */
 };
 
 struct directory
@@ -27,6 +29,7 @@ struct directory
     struct vmf_target base;
     char *path, *work_dir;
     bool replace;
+    bool adopted;      /* an import that was killed goes on */
     vmf_undo *undo;    /* from create on */
     GPtrArray *pieces; /* struct piece*, disks, then the XML */
 };
@@ -110,6 +113,35 @@ partial_name (const char *folder, const char *name)
     return g_strdup_printf ("%s/.%s.vmferry-partial", folder, name);
 }
 
+/* Where what is replaced waits until the new VM stands. */
+static char *
+old_name (const char *folder, const char *name)
+{
+    return g_strdup_printf ("%s/.%s.vmferry-old", folder, name);
+}
+
+/* Why FILE, which is there, is not to be moved aside and deleted: a sentence, or NULL. */
+static char *
+why_not_replaced (const char *folder, const char *file)
+{
+    struct stat info;
+    g_autofree char *final = g_build_filename (folder, file, NULL), *old = old_name (folder, file);
+    if (lstat (final, &info) != 0)
+        return NULL;
+    if (!S_ISREG (info.st_mode))
+        return g_strdup_printf ("%s is not a plain file, so it is not replaced; move it away or import under another "
+                                "name with --name",
+                                final);
+    if (vmf_in_use (final, VMF_IN_USE_BY_ANYONE))
+        return g_strdup_printf ("%s cannot be replaced: a running VM uses it; shut it down first", final);
+    if (lstat (old, &info) == 0)
+        return g_strdup_printf (
+            "%s cannot be replaced: %s is there, the file that an earlier import replaced and could "
+            "not delete; run 'vmferry clean', or delete it",
+            final, old);
+    return NULL;
+}
+
 /* NULL: nothing has the names of FILE in FOLDER. Otherwise a sentence. */
 static char *
 taken_sentence (const struct directory *dir, const char *folder, const char *file)
@@ -128,10 +160,7 @@ taken_sentence (const struct directory *dir, const char *folder, const char *fil
         return g_strdup_printf ("%s is there already; import under another name with --name, or replace it with "
                                 "--replace",
                                 final);
-    return S_ISREG (info.st_mode) ? NULL
-                                  : g_strdup_printf ("%s is not a plain file, so it is not replaced; move it away or "
-                                                     "import under another name with --name",
-                                                     final);
+    return why_not_replaced (folder, file);
 }
 
 /* Calls LOOK for the folder and name of each file that this import makes, until it gives false. */
@@ -167,6 +196,7 @@ check (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_targ
     g_autofree char *problem = vmf_target_name_problem (vm->name);
     if (problem)
         vmf_findings_add (findings, VMF_FINDING_BLOCKING, "%s", problem);
+    vmf_target_check_arch (vm, findings);
     check_folder (dir->path, findings);
     g_autoptr (vmf_space) space = vmf_space_new ();
     for (unsigned i = 0; i < n_disks; i++)
@@ -256,11 +286,46 @@ create (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_tar
     return add_piece (dir, dir->path, xml, 0644, error) ? g_steal_pointer (&disks) : NULL;
 }
 
+/* A piece that an import made before it was killed. */
+static bool
+adopt_piece (struct directory *dir, char *partial, char *final, GError **error)
+{
+    struct piece *piece = g_new0 (struct piece, 1);
+    piece->partial = partial;
+    piece->final = final;
+    g_ptr_array_add (dir->pieces, piece);
+    piece->fd = open (partial, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    piece->revealed = piece->fd < 0 && errno == ENOENT;
+    if (piece->revealed)
+        piece->fd = open (final, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (piece->fd < 0)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "%s, which the import had made, is gone: %s; begin it anew",
+                     partial, g_strerror (errno));
+    return piece->fd >= 0;
+}
+
+static bool
+adopt (struct vmf_target *target, const struct vmf_vm *vm, const GPtrArray *disks, GError **error)
+{
+    struct directory *dir = (struct directory *)target;
+    g_autofree char *xml = g_strconcat (vm->name, ".xml", NULL);
+    dir->undo = vmf_undo_reopen (dir->work_dir, error);
+    dir->adopted = true;
+    for (guint i = 0; dir->undo && i < disks->len; i++)
+    {
+        const struct vmf_target_disk *disk = g_ptr_array_index (disks, i);
+        if (!adopt_piece (dir, g_strdup (disk->path), g_strdup (disk->final_path), error))
+            return false;
+    }
+    return dir->undo
+           && adopt_piece (dir, partial_name (dir->path, xml), g_build_filename (dir->path, xml, NULL), error);
+}
+
 static bool
 write_text (int fd, const char *path, const char *text, GError **error)
 {
     size_t length = strlen (text);
-    ssize_t n = 0;
+    ssize_t n = ftruncate (fd, 0) == 0 && lseek (fd, 0, SEEK_SET) == 0 ? 0 : -1;
     for (size_t at = 0; at < length && n >= 0; at += (size_t)n)
         n = write (fd, text + at, length - at);
     if (n < 0)
@@ -276,7 +341,17 @@ reveal (struct directory *dir, const struct piece *piece, GError **error)
     struct stat info;
     g_autofree char *folder = g_path_get_dirname (piece->final);
     g_autofree char *name = g_path_get_basename (piece->final);
-    g_autofree char *old = g_strdup_printf ("%s/.%s.vmferry-old", folder, name);
+    g_autofree char *old = old_name (folder, name);
+    if (piece->revealed)
+        return true;
+    /* An import that was killed had moved the old file aside, and may not have said that it is trash. */
+    if (dir->adopted && lstat (piece->final, &info) != 0 && lstat (old, &info) == 0
+        && !vmf_undo_trash_file (dir->undo, old, error))
+        return false;
+    /* Again: a VM may have been started since the preflight. */
+    g_autofree char *why = dir->replace ? why_not_replaced (folder, name) : NULL;
+    if (why)
+        return g_set_error (error, VMF_ERROR, VMF_ERROR_EXISTS, "%s", why), false;
     if (dir->replace && lstat (piece->final, &info) == 0
         && (!vmf_undo_rename (dir->undo, piece->final, old, error) || !vmf_undo_trash_file (dir->undo, old, error)))
         return false;
@@ -307,8 +382,7 @@ finish (struct vmf_target *target, const struct vmf_vm *vm, const char *xml, GEr
     }
     if (!vmf_undo_commit (dir->undo, error))
         return NULL;
-    /* The VM stands; an old file that could not be deleted does not undo that, and stays in the list. */
-    vmf_undo_run (dir->work_dir, NULL, NULL);
+    target->remains = vmf_undo_take_out_trash (dir->work_dir);
     return g_strdup (last->final);
 }
 
@@ -330,6 +404,7 @@ const struct vmf_target_ops vmf_target_directory_ops = {
     .close = directory_close,
     .check = check,
     .create = create,
+    .adopt = adopt,
     .finish = finish,
     .abort = abort_import,
 };

@@ -236,6 +236,7 @@ vmf_libvirt_check (struct vmf_libvirt *host, const struct vmf_vm *vm, const stru
             check_nic (host, nic, i + 1, stopped, findings);
     }
     check_storage (host, vm, wishes, n_disks, findings);
+    vmf_target_check_arch (vm, findings);
     vmf_libvirt_check_machine (host->connection, vm, findings);
     return true;
 }

@@ -108,6 +108,73 @@ vmf_libvirt_xpath_first (const char *xml, const char *expression)
     return g_strdup (values[0]);
 }
 
+GStrv
+vmf_libvirt_source_paths (virConnect *connection, const char *xml, const char *sources)
+{
+    g_autofree char *by_path = g_strdup_printf ("%s/@file | %s/@dev", sources, sources);
+    g_autofree char *by_pool = g_strdup_printf ("%s[@pool and @volume]/@pool", sources);
+    g_autofree char *by_volume = g_strdup_printf ("%s[@pool and @volume]/@volume", sources);
+    g_auto (GStrv) paths = vmf_libvirt_xpath (xml, by_path);
+    g_auto (GStrv) pools = vmf_libvirt_xpath (xml, by_pool), volumes = vmf_libvirt_xpath (xml, by_volume);
+    g_autoptr (GStrvBuilder) all = g_strv_builder_new ();
+    g_strv_builder_addv (all, (const char **)paths);
+    for (size_t i = 0; pools[i] && volumes[i]; i++)
+    {
+        g_autoptr (virStoragePool) pool = virStoragePoolLookupByName (connection, pools[i]);
+        g_autoptr (virStorageVol) volume = pool ? virStorageVolLookupByName (pool, volumes[i]) : NULL;
+        g_autofree char *path = volume ? virStorageVolGetPath (volume) : NULL;
+        if (path)
+            g_strv_builder_add (all, path);
+    }
+    virResetLastError ();
+    return g_strv_builder_end (all);
+}
+
+static void
+add_backing_files (virStoragePool *pool, GStrvBuilder *files)
+{
+    virStorageVolPtr *volumes = NULL;
+    virStoragePoolRefresh (pool, 0); /* an overlay that was made by hand */
+    int n = virStoragePoolListAllVolumes (pool, &volumes, 0);
+    for (int i = 0; i < n; i++)
+    {
+        g_autofree char *xml = virStorageVolGetXMLDesc (volumes[i], 0);
+        g_autofree char *backing = xml ? vmf_libvirt_xpath_first (xml, "/volume/backingStore/path") : NULL;
+        if (backing)
+            g_strv_builder_add (files, backing);
+        virStorageVolFree (volumes[i]);
+    }
+    free (volumes);
+}
+
+GStrv
+vmf_libvirt_backing_files (virConnect *connection)
+{
+    virStoragePoolPtr *pools = NULL;
+    g_autoptr (GStrvBuilder) files = g_strv_builder_new ();
+    int n = virConnectListAllStoragePools (connection, &pools, VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE);
+    for (int i = 0; i < n; i++)
+    {
+        add_backing_files (pools[i], files);
+        virStoragePoolFree (pools[i]);
+    }
+    free (pools);
+    virResetLastError ();
+    return g_strv_builder_end (files);
+}
+
+bool
+vmf_libvirt_undefine (virDomain *domain)
+{
+    unsigned flags = VIR_DOMAIN_UNDEFINE_KEEP_NVRAM;
+#if LIBVIR_CHECK_VERSION(8, 9, 0)
+    unsigned long version = 0;
+    if (virConnectGetLibVersion (virDomainGetConnect (domain), &version) == 0 && version >= 8009000)
+        flags |= VIR_DOMAIN_UNDEFINE_KEEP_TPM;
+#endif
+    return virDomainUndefineFlags (domain, flags) == 0;
+}
+
 static void
 domain_free (void *data)
 {
@@ -130,13 +197,13 @@ describe_domain (virDomain *handle)
     if (!now || virDomainGetUUIDString (handle, uuid) != 0)
         return NULL;
     struct vmf_libvirt_domain *domain = g_new0 (struct vmf_libvirt_domain, 1);
+    virConnect *connection = virDomainGetConnect (handle);
     g_autoptr (GStrvBuilder) macs = g_strv_builder_new (), disks = g_strv_builder_new ();
     const char *texts[] = { now, later };
     for (size_t i = 0; i < G_N_ELEMENTS (texts) && texts[i]; i++)
     {
         g_auto (GStrv) some_macs = vmf_libvirt_xpath (texts[i], "/domain/devices/interface/mac/@address");
-        g_auto (GStrv) some_disks =
-            vmf_libvirt_xpath (texts[i], "/domain/devices/disk//source/@file | /domain/devices/disk//source/@dev");
+        g_auto (GStrv) some_disks = vmf_libvirt_source_paths (connection, texts[i], "/domain/devices/disk//source");
         for (size_t n = 0; some_macs[n]; n++)
         {
             g_autofree char *lower = g_ascii_strdown (some_macs[n], -1);

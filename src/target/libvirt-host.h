@@ -24,6 +24,7 @@ struct vmf_libvirt
     bool replace;
     vmf_undo *undo;   /* from create on */
     GPtrArray *pools; /* char*: where volumes were created, refreshed at finish */
+    bool adopted;     /* an import that was killed goes on: its domain may stand already */
     char *first_path; /* of the first disk: by it our domain is known again */
 };
 
@@ -36,6 +37,15 @@ virConnect *vmf_libvirt_connect (const char *uri, GError **error);
 /* The text of every node that EXPRESSION finds in XML; empty where XML is broken. */
 GStrv vmf_libvirt_xpath (const char *xml, const char *expression);
 char *vmf_libvirt_xpath_first (const char *xml, const char *expression); /* or NULL */
+
+/* The paths of what SOURCES, an expression for <source> elements, finds in XML; volumes named by pool are looked up. */
+GStrv vmf_libvirt_source_paths (virConnect *connection, const char *xml, const char *sources);
+
+/* The backing files of all volumes in running pools. */
+GStrv vmf_libvirt_backing_files (virConnect *connection);
+
+/* Undefines a domain, of which the firmware's variables and the TPM's keys stay. */
+bool vmf_libvirt_undefine (virDomain *domain);
 
 /* One domain of the host, running or not. */
 struct vmf_libvirt_domain

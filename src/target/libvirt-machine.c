@@ -46,24 +46,6 @@ check_size (virConnect *connection, const struct vmf_vm *vm, GPtrArray *findings
                           node.cpus);
 }
 
-static const char *
-machine_of (const struct vmf_vm *vm)
-{
-    if (vm->machine_type)
-        return vm->machine_type;
-    switch (vm->machine)
-    {
-    case VMF_MACHINE_I440FX:
-        return "pc";
-    case VMF_MACHINE_Q35:
-        return "q35";
-    case VMF_MACHINE_VIRT:
-        return "virt";
-    default:
-        return vm->firmware == VMF_FIRMWARE_UEFI ? "q35" : NULL;
-    }
-}
-
 static bool
 offers (const char *capabilities, const char *expression)
 {
@@ -72,7 +54,7 @@ offers (const char *capabilities, const char *expression)
 }
 
 static void
-check_firmware (const char *capabilities, const struct vmf_vm *vm, GPtrArray *findings)
+check_firmware (const char *capabilities, const struct vmf_vm *vm, const char *machine, GPtrArray *findings)
 {
     if (vm->firmware == VMF_FIRMWARE_UEFI
         && !offers (capabilities, "/domainCapabilities/os/enum[@name='firmware']/value[.='efi']"))
@@ -84,7 +66,7 @@ check_firmware (const char *capabilities, const struct vmf_vm *vm, GPtrArray *fi
         vmf_findings_add (findings, VMF_FINDING_BLOCKING,
                           "the machine uses Secure Boot, and this hypervisor has no firmware for it on machine type "
                           "%s; Secure Boot needs q35 and OVMF",
-                          machine_of (vm) ? machine_of (vm) : "pc");
+                          machine);
     if (vm->tpm
         && !offers (capabilities, "/domainCapabilities/devices/tpm/enum[@name='backendModel']/"
                                   "value[.='emulator']"))
@@ -116,13 +98,15 @@ check_cpu (const char *capabilities, const struct vmf_vm *vm, GPtrArray *finding
 void
 vmf_libvirt_check_machine (virConnect *connection, const struct vmf_vm *vm, GPtrArray *findings)
 {
-    const char *machine = machine_of (vm), *arch = vm->arch ? vm->arch : "x86_64";
-    g_autofree char *capabilities = virConnectGetDomainCapabilities (connection, NULL, arch, machine, NULL, 0);
+    /* What the conversion will find out may still change it. */
+    const struct vmf_domain_machine chosen = vmf_domain_choose_machine (vm, &(struct vmf_guest_caps){ 0 });
+    g_autofree char *capabilities =
+        virConnectGetDomainCapabilities (connection, NULL, chosen.arch, chosen.type, NULL, 0);
     if (!capabilities)
     {
         vmf_findings_add (findings, VMF_FINDING_BLOCKING,
                           "this hypervisor cannot run a machine of type %s for %s: %s; choose another with --machine",
-                          machine ? machine : "pc", arch, virGetLastErrorMessage ());
+                          chosen.type, chosen.arch, virGetLastErrorMessage ());
         virResetLastError ();
     }
     check_size (connection, vm, findings);
@@ -134,7 +118,7 @@ vmf_libvirt_check_machine (virConnect *connection, const struct vmf_vm *vm, GPtr
         vmf_findings_add (findings, VMF_FINDING_BLOCKING,
                           "the machine has %u virtual CPUs, and machine type %s takes at most %s; give it fewer with "
                           "--cpus, or choose another with --machine",
-                          vm->vcpus, machine ? machine : "pc", max);
-    check_firmware (capabilities, vm, findings);
+                          vm->vcpus, chosen.type, max);
+    check_firmware (capabilities, vm, chosen.type, findings);
     check_cpu (capabilities, vm, findings);
 }

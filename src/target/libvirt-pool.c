@@ -38,7 +38,8 @@ usable (struct vmf_libvirt_pool *pool, GError **error)
                      "pool '%s' is of type %s, which vmferry cannot write to; choose one of type dir, fs, netfs or "
                      "logical",
                      pool->name, pool->type ? pool->type : "unknown");
-    else if (!pool->path || stat (pool->path, &info) != 0)
+    else if (!pool->path
+             || (!pool->block && stat (pool->path, &info) != 0)) /* a group without volumes has no /dev/VG */
         g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING,
                      "the place of pool '%s', %s, cannot be seen from here (%s): run vmferry on the hypervisor itself, "
                      "outside of containers",

@@ -9,6 +9,7 @@
 #include "target/libvirt-host.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 static bool
 is_named_like_ours (const char *volume, const char *vm_name)
@@ -18,42 +19,60 @@ is_named_like_ours (const char *volume, const char *vm_name)
     return g_regex_match_simple (pattern, volume, 0, 0);
 }
 
-/* The disks that the domain of XML alone may write to, by path. Volumes named by pool are looked up. */
+/* The disks that the domain of XML alone may write to, by path. */
 static GStrv
 own_disks (virConnect *connection, const char *xml)
 {
-    static const char own[] = "/domain/devices/disk[not(@device) or @device='disk'][not(readonly)][not(shareable)]";
-    g_autofree char *by_path = g_strdup_printf ("%s/source/@file | %s/source/@dev", own, own);
-    g_autofree char *by_pool = g_strdup_printf ("%s/source[@pool]/@pool", own);
-    g_autofree char *by_volume = g_strdup_printf ("%s/source[@pool]/@volume", own);
-    g_auto (GStrv) paths = vmf_libvirt_xpath (xml, by_path);
-    g_auto (GStrv) pools = vmf_libvirt_xpath (xml, by_pool), volumes = vmf_libvirt_xpath (xml, by_volume);
-    g_autoptr (GStrvBuilder) all = g_strv_builder_new ();
-    g_strv_builder_addv (all, (const char **)paths);
-    for (size_t i = 0; pools[i] && volumes[i]; i++)
-    {
-        g_autoptr (virStoragePool) pool = virStoragePoolLookupByName (connection, pools[i]);
-        g_autoptr (virStorageVol) volume = pool ? virStorageVolLookupByName (pool, volumes[i]) : NULL;
-        g_autofree char *path = volume ? virStorageVolGetPath (volume) : NULL;
-        if (path)
-            g_strv_builder_add (all, path);
-    }
-    virResetLastError ();
-    return g_strv_builder_end (all);
+    return vmf_libvirt_source_paths (connection, xml,
+                                     "/domain/devices/disk[not(@device) or @device='disk'][not(readonly)]"
+                                     "[not(shareable)]/source");
+}
+
+/* Who else may need a volume. */
+struct users
+{
+    GPtrArray *domains; /* struct vmf_libvirt_domain*; NULL: they could not be listed */
+    GStrv backing;      /* files that others are overlays of */
+};
+
+static struct users
+list_users (virConnect *connection, GError **error)
+{
+    return (struct users){ vmf_libvirt_domains (connection, error), vmf_libvirt_backing_files (connection) };
+}
+
+static void
+clear_users (struct users *users)
+{
+    g_clear_pointer (&users->domains, g_ptr_array_unref);
+    g_strfreev (users->backing);
+}
+
+/* One file may have several names. */
+static bool
+has_file (const GStrv files, const char *path)
+{
+    struct stat info, other;
+    bool there = stat (path, &info) == 0;
+    for (size_t i = 0; files[i]; i++)
+        if (strcmp (files[i], path) == 0
+            || (there && stat (files[i], &other) == 0 && other.st_ino == info.st_ino && other.st_dev == info.st_dev))
+            return true;
+    return false;
 }
 
 /* The volume of PATH that goes with the domain VM_NAME; NULL: none, or not to be touched. */
 static virStorageVol *
-replaceable_volume (virConnect *connection, GPtrArray *domains, const char *path, const char *vm_name)
+replaceable_volume (virConnect *connection, const struct users *users, const char *path, const char *vm_name)
 {
     g_autoptr (virStorageVol) volume = virStorageVolLookupByPath (connection, path);
     virResetLastError ();
-    if (!volume || !is_named_like_ours (virStorageVolGetName (volume), vm_name))
+    if (!volume || !is_named_like_ours (virStorageVolGetName (volume), vm_name) || has_file (users->backing, path))
         return NULL;
-    for (guint i = 0; i < domains->len; i++)
+    for (guint i = 0; i < users->domains->len; i++)
     {
-        const struct vmf_libvirt_domain *domain = g_ptr_array_index (domains, i);
-        if (strcmp (domain->name, vm_name) != 0 && g_strv_contains ((const char *const *)domain->disks, path))
+        const struct vmf_libvirt_domain *domain = g_ptr_array_index (users->domains, i);
+        if (strcmp (domain->name, vm_name) != 0 && has_file (domain->disks, path))
             return NULL;
     }
     return g_steal_pointer (&volume);
@@ -76,29 +95,39 @@ obstacle (virDomain *domain)
     return found;
 }
 
+static void
+check_disks (virConnect *connection, const char *name, const char *xml, GPtrArray *findings)
+{
+    g_auto (GStrv) paths = own_disks (connection, xml);
+    struct users users = list_users (connection, NULL);
+    for (size_t i = 0; users.domains && paths[i]; i++)
+    {
+        g_autoptr (virStorageVol) volume = replaceable_volume (connection, &users, paths[i], name);
+        vmf_findings_add (findings, VMF_FINDING_WARNING,
+                          volume ? "the volume %s of the domain that is replaced will be deleted at the end"
+                                 : "the disk %s of the domain that is replaced stays: it is no volume that an import "
+                                   "made, or another domain or volume uses it",
+                          paths[i]);
+    }
+    clear_users (&users);
+}
+
 void
 vmf_libvirt_replace_check (virConnect *connection, const char *name, GPtrArray *findings)
 {
     g_autoptr (virDomain) domain = virDomainLookupByName (connection, name);
     g_autofree char *xml = domain ? virDomainGetXMLDesc (domain, VIR_DOMAIN_XML_INACTIVE) : NULL;
-    g_autoptr (GPtrArray) domains = vmf_libvirt_domains (connection, NULL);
-    if (!xml || !domains)
+    if (!xml)
         return virResetLastError ();
     const char *why = obstacle (domain);
     if (why)
         vmf_findings_add (findings, VMF_FINDING_BLOCKING, "the domain '%s' cannot be replaced: it %s", name, why);
     else
         vmf_findings_add (findings, VMF_FINDING_WARNING, "the domain '%s' will be replaced at the end", name);
-    g_auto (GStrv) paths = own_disks (connection, xml);
-    for (size_t i = 0; paths[i]; i++)
-    {
-        g_autoptr (virStorageVol) volume = replaceable_volume (connection, domains, paths[i], name);
-        vmf_findings_add (findings, VMF_FINDING_WARNING,
-                          volume ? "the volume %s of the domain that is replaced will be deleted at the end"
-                                 : "the disk %s of the domain that is replaced stays: it is no volume that an import "
-                                   "made, or another domain uses it",
-                          paths[i]);
-    }
+    if (strstr (xml, "<tpm"))
+        vmf_findings_add (findings, VMF_FINDING_INFO,
+                          "the TPM of the domain that is replaced keeps its keys: libvirt has them by its UUID");
+    check_disks (connection, name, xml, findings);
 }
 
 static bool
@@ -120,19 +149,20 @@ trash_volume (struct vmf_libvirt *host, virStorageVol *volume, const char *path,
 static bool
 trash_belongings (struct vmf_libvirt *host, const char *name, const char *xml, GError **error)
 {
-    g_autoptr (GPtrArray) domains = vmf_libvirt_domains (host->connection, error);
+    struct users users = list_users (host->connection, error);
     g_auto (GStrv) paths = own_disks (host->connection, xml);
-    for (size_t i = 0; domains && paths[i]; i++)
+    bool good = users.domains != NULL;
+    for (size_t i = 0; good && paths[i]; i++)
     {
-        g_autoptr (virStorageVol) volume = replaceable_volume (host->connection, domains, paths[i], name);
-        if (volume && !trash_volume (host, volume, paths[i], error))
-            return false;
+        g_autoptr (virStorageVol) volume = replaceable_volume (host->connection, &users, paths[i], name);
+        good = !volume || trash_volume (host, volume, paths[i], error);
     }
+    clear_users (&users);
     g_autofree char *nvram = vmf_libvirt_xpath_first (xml, "/domain/os/nvram");
     g_autofree char *suffix = g_strdup_printf ("/%s_VARS.fd", name);
-    if (domains && nvram && g_str_has_suffix (nvram, suffix))
+    if (good && nvram && g_str_has_suffix (nvram, suffix))
         return vmf_undo_trash_file (host->undo, nvram, error);
-    return domains != NULL;
+    return good;
 }
 
 bool
@@ -155,6 +185,6 @@ vmf_libvirt_replace (struct vmf_libvirt *host, const char *name, const char *xml
     g_autofree char *new_uuid = vmf_libvirt_xpath_first (xml, "/domain/uuid");
     if (new_uuid && g_ascii_strcasecmp (new_uuid, uuid) == 0)
         return true; /* defining takes its place in one step */
-    return virDomainUndefineFlags (domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) == 0
+    return vmf_libvirt_undefine (domain)
            || vmf_libvirt_fail (error, "cannot undefine the domain '%s' that is to be replaced", name);
 }

@@ -94,8 +94,9 @@ vmf_undo_domain (const struct vmf_undo_step *step, GPtrArray *removed, GError **
                      "the domain '%s' of an unfinished import is running; stop it with virsh destroy", name);
         return false;
     }
-    /* It never ran, so UEFI variables under its name are those of the domain that it was to replace. */
-    if (virDomainUndefineFlags (domain, VIR_DOMAIN_UNDEFINE_KEEP_NVRAM) != 0)
+    /* It never ran, so UEFI variables under its name and TPM keys under its UUID are those of the domain that it was to
+       replace. */
+    if (!vmf_libvirt_undefine (domain))
         return vmf_libvirt_fail (error, "cannot undefine the domain '%s'", name);
     vmf_undo_say (removed, "undefined the domain '%s'", name);
     return true;

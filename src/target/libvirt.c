@@ -210,6 +210,27 @@ create (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_tar
 }
 
 static bool
+adopt (struct vmf_target *target, const struct vmf_vm *vm, const GPtrArray *disks, GError **error)
+{
+    struct vmf_libvirt *host = (struct vmf_libvirt *)target;
+    for (guint i = 0; i < disks->len; i++)
+    {
+        const struct vmf_target_disk *disk = g_ptr_array_index (disks, i);
+        if (access (disk->path, R_OK | W_OK) == 0)
+            continue;
+        g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND,
+                     "the volume %s, which the import had made, is gone: %s; begin it anew", disk->path,
+                     g_strerror (errno));
+        return false;
+    }
+    if (disks->len > 0)
+        host->first_path = g_strdup (((struct vmf_target_disk *)g_ptr_array_index (disks, 0))->final_path);
+    g_ptr_array_add (host->pools, g_strdup (host->pool));
+    host->adopted = true;
+    return reconnect (host, error) && (host->undo = vmf_undo_reopen (host->work_dir, error)) != NULL;
+}
+
+static bool
 define (struct vmf_libvirt *host, const char *name, const char *xml, GError **error)
 {
     json_t *line = json_pack ("{s:s, s:s, s:s, s:o}", "do", "domain", "uri", host->base.address, "name", name, "path",
@@ -234,6 +255,28 @@ refresh_pools (struct vmf_libvirt *host)
     virResetLastError ();
 }
 
+/* Did this import define its domain before it was killed? */
+static bool
+is_defined (struct vmf_libvirt *host, const char *name)
+{
+    g_autoptr (virDomain) domain = host->adopted ? virDomainLookupByName (host->connection, name) : NULL;
+    g_autofree char *xml = domain ? virDomainGetXMLDesc (domain, VIR_DOMAIN_XML_INACTIVE) : NULL;
+    g_autofree char *path =
+        xml ? vmf_libvirt_xpath_first (xml, "/domain/devices/disk/source/@file | /domain/devices/disk/source/@dev")
+            : NULL;
+    virResetLastError ();
+    return path && g_strcmp0 (path, host->first_path) == 0;
+}
+
+static bool
+make_visible (struct vmf_libvirt *host, const struct vmf_vm *vm, const char *xml, GError **error)
+{
+    if (is_defined (host, vm->name))
+        return true;
+    return no_clash (host, vm, error) && (!host->replace || vmf_libvirt_replace (host, vm->name, xml, error))
+           && define (host, vm->name, xml, error);
+}
+
 static char *
 finish (struct vmf_target *target, const struct vmf_vm *vm, const char *xml, GError **error)
 {
@@ -244,14 +287,12 @@ finish (struct vmf_target *target, const struct vmf_vm *vm, const char *xml, GEr
         g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "the domain's XML names '%s', not '%s'", name, vm->name);
         return NULL;
     }
-    if (!reconnect (host, error) || !no_clash (host, vm, error)
-        || (host->replace && !vmf_libvirt_replace (host, vm->name, xml, error)) || !define (host, vm->name, xml, error))
+    if (!reconnect (host, error) || !make_visible (host, vm, xml, error))
         return NULL;
     refresh_pools (host);
     if (!vmf_undo_commit (host->undo, error))
         return NULL;
-    /* The VM stands; an old volume that could not be deleted does not undo that, and stays in the list. */
-    vmf_undo_run (host->work_dir, NULL, NULL);
+    target->remains = vmf_undo_take_out_trash (host->work_dir);
     return g_steal_pointer (&name);
 }
 
@@ -272,6 +313,7 @@ const struct vmf_target_ops vmf_target_libvirt_ops = {
     .close = libvirt_close,
     .check = check,
     .create = create,
+    .adopt = adopt,
     .finish = finish,
     .abort = abort_import,
 };

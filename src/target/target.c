@@ -86,6 +86,16 @@ vmf_target_disk_name (const char *vm_name, unsigned n, const char *format)
     return g_strdup_printf ("%s-%s.%s", vm_name, letter, format);
 }
 
+void
+vmf_target_check_arch (const struct vmf_vm *vm, GPtrArray *findings)
+{
+    if (vmf_domain_knows_arch (vm))
+        return;
+    g_autofree char *shown = vmf_text_printable (vm->arch, 40);
+    vmf_findings_add (findings, VMF_FINDING_BLOCKING,
+                      "the machine is a %s, and domains are made for x86_64 and aarch64 only", shown);
+}
+
 struct vmf_target *
 vmf_target_open (const char *address, const struct vmf_target_options *options, GError **error)
 {
@@ -101,8 +111,10 @@ vmf_target_open (const char *address, const struct vmf_target_options *options, 
 void
 vmf_target_close (struct vmf_target *target)
 {
-    if (target)
-        target->ops->close (target);
+    if (!target)
+        return;
+    g_free (target->remains);
+    target->ops->close (target);
 }
 
 bool

@@ -59,6 +59,7 @@ struct vmf_target
 {
     const struct vmf_target_ops *ops;
     char *address;
+    char *remains; /* after finish: a warning about what was replaced and could not be deleted; NULL: it is gone */
 };
 
 struct vmf_target_ops
@@ -76,6 +77,10 @@ struct vmf_target_ops
     /* struct vmf_target_disk*, one for each wish, freed with the array. Checks clashes again while it creates. */
     GPtrArray *(*create) (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_target_disk_wish *wishes,
                           unsigned n_disks, GCancellable *cancellable, GError **error);
+
+    /* Takes over DISKS, which create had made for an import that was killed: DISKS as create gave them then. Afterwards
+       as if create had made them. NULL: an import into this target cannot be resumed. */
+    bool (*adopt) (struct vmf_target *target, const struct vmf_vm *vm, const GPtrArray *disks, GError **error);
 
     /* XML is the domain as vmf_vm_write_libvirt made it over the disks' final_path. Gives what the user starts next,
        e.g. the XML file's path or the domain's name. NULL: failed, call abort. */
@@ -95,6 +100,7 @@ char *vmf_target_disk_name (const char *vm_name, unsigned n, const char *format)
 
 struct vmf_target *vmf_target_open (const char *address, const struct vmf_target_options *options, GError **error);
 void vmf_target_close (struct vmf_target *target);
+void vmf_target_disk_free (void *disk); /* a GDestroyNotify for create's array */
 
 typedef struct vmf_target vmf_target;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_target, vmf_target_close)

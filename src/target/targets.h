@@ -9,7 +9,8 @@
 extern const struct vmf_target_ops vmf_target_directory_ops;
 extern const struct vmf_target_ops vmf_target_libvirt_ops;
 
-void vmf_target_disk_free (void *disk); /* a GDestroyNotify for create's array */
+/* What every target refuses of a machine: an architecture that there is no domain for. */
+void vmf_target_check_arch (const struct vmf_vm *vm, GPtrArray *findings);
 
 /* Makes the empty file PATH, which exists already, an image of FORMAT: sparse, or with PREALLOCATE its blocks reserved
    and none written. VMF_ERROR_NO_SPACE where that does not fit. */

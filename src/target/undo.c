@@ -44,6 +44,43 @@ vmf_undo_open (const char *work_dir, GError **error)
     return NULL;
 }
 
+/* Cuts off a last line without its newline. */
+static bool
+cut_torn_line (struct vmf_undo *undo, GError **error)
+{
+    g_autofree char *text = NULL;
+    gsize length;
+    if (!g_file_get_contents (undo->path, &text, &length, error))
+        return false;
+    while (length > 0 && text[length - 1] != '\n')
+        length--;
+    if (ftruncate (undo->fd, (off_t)length) == 0)
+        return true;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot write the undo list %s: %s", undo->path,
+                 g_strerror (errno));
+    return false;
+}
+
+struct vmf_undo *
+vmf_undo_reopen (const char *work_dir, GError **error)
+{
+    g_autoptr (vmf_undo) undo = g_new0 (struct vmf_undo, 1);
+    undo->path = list_path (work_dir);
+    undo->fd = open (undo->path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+    if (undo->fd >= 0)
+        return cut_torn_line (undo, error) ? g_steal_pointer (&undo) : NULL;
+    g_set_error (error, VMF_ERROR, errno == ENOENT ? VMF_ERROR_NOT_FOUND : VMF_ERROR_FAILED,
+                 "cannot open the undo list %s: %s", undo->path, g_strerror (errno));
+    return NULL;
+}
+
+bool
+vmf_undo_is_committed (const char *work_dir)
+{
+    g_autofree char *path = list_path (work_dir), *text = NULL;
+    return g_file_get_contents (path, &text, NULL, NULL) && strstr (text, "{\"done\":true}\n");
+}
+
 void
 vmf_undo_free (struct vmf_undo *undo)
 {
@@ -235,4 +272,16 @@ vmf_undo_run (const char *work_dir, GPtrArray *removed, GError **error)
     }
     unlink (path);
     return true;
+}
+
+char *
+vmf_undo_take_out_trash (const char *work_dir)
+{
+    g_autoptr (GError) failed = NULL;
+    if (vmf_undo_run (work_dir, NULL, &failed))
+        return NULL;
+    return g_strdup_printf (
+        "the VM is there, but what it replaced could not be deleted: %s; 'vmferry clean --work %s' tries "
+        "again",
+        failed->message, work_dir);
 }

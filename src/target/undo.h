@@ -29,6 +29,12 @@ struct vmf_undo_id
 
 typedef struct vmf_undo vmf_undo;
 struct vmf_undo *vmf_undo_open (const char *work_dir, GError **error); /* fails with EXISTS where a list lies */
+/* Opens the list of an import that was killed, to go on with it. NOT_FOUND where there is none. */
+struct vmf_undo *vmf_undo_reopen (const char *work_dir, GError **error);
+
+/* Has the list of WORK_DIR its "done"? */
+bool vmf_undo_is_committed (const char *work_dir);
+
 void vmf_undo_free (struct vmf_undo *undo);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_undo, vmf_undo_free)
 
@@ -53,6 +59,10 @@ bool vmf_undo_commit (struct vmf_undo *undo, GError **error);
 /* Undoes the list of WORK_DIR, or takes its trash out. REMOVED (char*, may be NULL) gets a sentence for each thing.
    Goes on past failures and gives the first; the list then stays for another try. */
 bool vmf_undo_run (const char *work_dir, GPtrArray *removed, GError **error);
+
+/* The same behind a commit: the VM stands, and what it replaced and could not be deleted does not undo that, but stays
+   in the list. NULL, or a sentence about it; caller frees. */
+char *vmf_undo_take_out_trash (const char *work_dir);
 
 /* For those who add their own kinds (libvirt-undo.c). */
 

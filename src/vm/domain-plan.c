@@ -26,7 +26,7 @@ needs_q35 (const struct vmf_vm *vm)
 }
 
 static enum vmf_machine
-choose_machine (const struct vmf_vm *vm, const struct vmf_domain_plan *plan, const char *arch)
+choose_machine (const struct vmf_vm *vm, const struct vmf_guest_caps *caps, const char *arch)
 {
     if (vm->machine_type)
         return strstr (vm->machine_type, "q35")              ? VMF_MACHINE_Q35
@@ -36,16 +36,26 @@ choose_machine (const struct vmf_vm *vm, const struct vmf_domain_plan *plan, con
         return VMF_MACHINE_VIRT;
     if (needs_q35 (vm))
         return VMF_MACHINE_Q35;
-    enum vmf_machine machine = plan->caps.machine != VMF_MACHINE_UNKNOWN ? plan->caps.machine : vm->machine;
+    enum vmf_machine machine = caps->machine != VMF_MACHINE_UNKNOWN ? caps->machine : vm->machine;
     return machine == VMF_MACHINE_Q35 ? VMF_MACHINE_Q35 : VMF_MACHINE_I440FX;
 }
 
-/* A 32-bit guest runs on a 64-bit PC, as it did on the source; the other way round nothing is gained. */
-static const char *
-choose_arch (const struct vmf_vm *vm, const struct vmf_domain_plan *plan)
+struct vmf_domain_machine
+vmf_domain_choose_machine (const struct vmf_vm *vm, const struct vmf_guest_caps *caps)
 {
-    const char *arch = plan->caps.arch ? plan->caps.arch : vm->arch;
-    return arch && strcmp (arch, "aarch64") == 0 ? "aarch64" : "x86_64";
+    /* A 32-bit guest runs on a 64-bit PC, as it did on the source; the other way round nothing is gained. */
+    bool arm = g_strcmp0 (caps->arch ? caps->arch : vm->arch, "aarch64") == 0;
+    struct vmf_domain_machine chosen = { .arch = arm ? "aarch64" : "x86_64" };
+    chosen.machine = choose_machine (vm, caps, chosen.arch);
+    chosen.type = vm->machine_type ? vm->machine_type : vmf_machine_name (chosen.machine);
+    return chosen;
+}
+
+bool
+vmf_domain_knows_arch (const struct vmf_vm *vm)
+{
+    static const char *const known[] = { "x86_64", "i386", "i486", "i586", "i686", "aarch64", NULL };
+    return !vm->arch || g_strv_contains (known, vm->arch);
 }
 
 static bool
@@ -71,9 +81,10 @@ vmf_domain_decide (struct domain *domain, const struct vmf_vm *vm, const struct 
 {
     const struct vmf_guest_caps *caps = &plan->caps;
     *domain = (struct domain){ .vm = vm, .plan = plan };
-    domain->arch = choose_arch (vm, plan);
-    domain->machine = choose_machine (vm, plan, domain->arch);
-    domain->machine_type = vm->machine_type ? vm->machine_type : vmf_machine_name (domain->machine);
+    struct vmf_domain_machine chosen = vmf_domain_choose_machine (vm, caps);
+    domain->arch = chosen.arch;
+    domain->machine = chosen.machine;
+    domain->machine_type = chosen.type;
     domain->kvm = g_strcmp0 (plan->domain_type, "qemu") != 0;
     domain->localtime = vm->clock_localtime || (vm->os_windows && !caps->rtc_utc);
     domain->device_boot = any_device_boots (vm);
@@ -202,7 +213,7 @@ list_machine_changes (const struct domain *domain, GPtrArray *changes)
     if (vm->machine != VMF_MACHINE_UNKNOWN && vm->machine != domain->machine)
         change (changes, "the machine type is %s; on the source it was %s", domain->machine_type,
                 vmf_machine_name (vm->machine));
-    if (vm->firmware == VMF_FIRMWARE_UEFI && !domain->plan->nvram_path)
+    if (vm->firmware == VMF_FIRMWARE_UEFI)
         change (changes, "the firmware's variables are new%s",
                 vm->secure_boot ? ", Secure Boot has the default keys" : "");
     if (vm->tpm)

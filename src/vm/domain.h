@@ -12,8 +12,7 @@ struct domain
     const struct vmf_vm *vm;
     const struct vmf_domain_plan *plan;
     enum vmf_machine machine;
-    const char *machine_type; /* as libvirt spells it */
-    const char *arch;
+    const char *machine_type, *arch;
     bool kvm;
     bool localtime;
     bool device_boot;         /* devices carry <boot order>; then <boot dev> is not allowed */

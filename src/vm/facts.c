@@ -7,7 +7,33 @@
 #include "base/error.h"
 #include "base/text.h"
 
+#include "vm/xml.h"
+
 #include <string.h>
+
+bool
+vmf_text_check (const char *text, size_t length, const char *what, GError **error)
+{
+    if (length > VMF_TEXT_MAX_BYTES)
+    {
+        g_autofree char *size = vmf_text_from_size (length);
+        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE,
+                     "%s has %s, more than the 16 MiB that are read; no description of a machine is that long", what,
+                     size);
+        return false;
+    }
+    if (length == 0)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "%s is empty", what);
+        return false;
+    }
+    if (memchr (text, '\0', length))
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "%s has a NUL byte; it is not text in UTF-8", what);
+        return false;
+    }
+    return true;
+}
 
 static bool
 check_text (const char *text, const char *what, bool lines, GError **error)
@@ -150,9 +176,21 @@ char *
 vmf_mac_from_text (const char *text)
 {
     g_autofree char *hex = hex_digits (text, 12, ":-.");
-    if (!hex)
+    if (!hex || g_ascii_xdigit_value (hex[1]) & 1)
         return NULL;
     return g_strdup_printf ("%.2s:%.2s:%.2s:%.2s:%.2s:%.2s", hex, hex + 2, hex + 4, hex + 6, hex + 8, hex + 10);
+}
+
+void
+vmf_vm_set_mac (struct vmf_vm *vm, struct vmf_nic *nic, const char *text)
+{
+    g_free (nic->mac);
+    nic->mac = vmf_mac_from_text (text);
+    if (nic->mac || !text || !*text)
+        return;
+    g_autofree char *shown = vmf_text_printable (text, 40);
+    vmf_vm_add_note (vm, "network card %s is said to have the address '%s', which no card can have; it gets a new one",
+                     nic->id ? nic->id : "?", shown);
 }
 
 void
@@ -183,7 +221,7 @@ vmf_vm_guess_from_os (struct vmf_vm *vm)
         vm->os_windows = true;
     if (vm->arch)
         return;
-    if (strstr (lower, "arm64") || strstr (lower, "aarch64"))
+    if (strstr (lower, "arm64") || strstr (lower, "aarch64") || g_str_has_prefix (id, "arm-")) /* arm-debian12-64 */
         vm->arch = g_strdup ("aarch64");
     else if (strstr (lower, "64guest") || strstr (lower, "_64") || strstr (lower, "-64") || strstr (lower, "64-bit")
              || strstr (lower, "x64"))

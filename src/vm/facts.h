@@ -11,6 +11,9 @@
 #define VMF_MEMORY_MAX_BYTES (UINT64_C (1) << 50)   /* 1 PiB */
 #define VMF_CAPACITY_MAX_BYTES (UINT64_C (1) << 56) /* 64 PiB: qcow2's own limit */
 
+/* The first step of each reader: too long (UNSAFE), empty or not text (CORRUPT). WHAT as for vmf_xml_parse(). */
+bool vmf_text_check (const char *text, size_t length, const char *what, GError **error);
+
 /* The last step of each reader: too many devices, memory, processors, control characters in names and paths.
    VMF_ERROR_UNSAFE. */
 bool vmf_vm_check (const struct vmf_vm *vm, GError **error);
@@ -18,8 +21,14 @@ bool vmf_vm_check (const struct vmf_vm *vm, GError **error);
 /* Any common spelling of it ("{…}", "56 4d ad-…", upper case) as canonical text, or NULL. Caller frees. */
 char *vmf_uuid_from_text (const char *text);
 
-/* "08002718A8F8", "00-50-56-…", upper case: as "08:00:27:18:a8:f8", or NULL. Caller frees. */
+/* "08002718A8F8", "00-50-56-…", upper case: as "08:00:27:18:a8:f8", or NULL, for a multicast address too. Caller frees.
+ */
 char *vmf_mac_from_text (const char *text);
+
+/* Gives NIC the address TEXT. One that is none, or a group's, becomes a note, and the card gets a new one; so does
+ * none.
+ */
+void vmf_vm_set_mac (struct vmf_vm *vm, struct vmf_nic *nic, const char *text);
 
 /* Sets sockets, cores and threads from what a description gives (0: not said), but only where they multiply to vcpus.
  */

@@ -198,7 +198,7 @@ read_nic (struct ovf *ovf, const xmlNode *item)
     g_autofree char *address = vmf_xml_find_text (item, "MACAddress");
     if (!address)
         address = vmf_xml_find_text (item, "Address");
-    nic->mac = vmf_mac_from_text (address);
+    vmf_vm_set_mac (ovf->vm, nic, address);
     if (ovf->ovirt)
         vmf_ovirt_read_nic (item, nic);
 }

@@ -35,7 +35,7 @@ read_adapters (struct vmf_vm *vm, const xmlNode *network)
         struct vmf_nic *nic = vm->nics->pdata[at++];
         g_autofree char *mac = vmf_xml_attribute (adapter, "MACAddress");
         if (!nic->mac)
-            nic->mac = vmf_mac_from_text (mac);
+            vmf_vm_set_mac (vm, nic, mac);
         if (!nic->model)
             nic->model = vmf_xml_attribute (adapter, "type");
         nic->disconnected = vmf_xml_attribute_is (adapter, "cable", "false");

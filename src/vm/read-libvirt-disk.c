@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-#define CHAIN_MAX 64
-
 static void
 read_nbd (struct vmf_place *place, const xmlNode *source)
 {
@@ -100,10 +98,10 @@ read_chain (struct vmf_place *place, const xmlNode *disk, GError **error)
         xmlNode *source = vmf_xml_child (backing, "source");
         if (!source)
             return true;
-        if (depth == CHAIN_MAX)
+        if (depth == VMF_CHAIN_MAX)
         {
             g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "line %ld: a chain of more than %d backing files",
-                         xmlGetLineNo (backing), CHAIN_MAX);
+                         xmlGetLineNo (backing), VMF_CHAIN_MAX);
             return false;
         }
         place->backing = g_new0 (struct vmf_place, 1);

@@ -185,7 +185,7 @@ read_nic (struct vmf_vm *vm, const xmlNode *node)
     nic->id = vmf_xml_find_attribute (node, "target", "dev");
     if (!nic->id)
         nic->id = g_strdup_printf ("net%u", vm->nics->len - 1);
-    nic->mac = vmf_mac_from_text (mac);
+    vmf_vm_set_mac (vm, nic, mac);
     nic->model = vmf_xml_find_attribute (node, "model", "type");
     for (size_t i = 0; i < G_N_ELEMENTS (sources) && !nic->network; i++)
         nic->network = vmf_xml_attribute (source, sources[i]);

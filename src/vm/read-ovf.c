@@ -14,6 +14,9 @@
 
 static const char what[] = "the OVF descriptor";
 
+#define SYSTEMS_MAX 256
+#define SHOWN_MAX 10 /* names in a message */
+
 xmlNode *
 vmf_ovf_section (const xmlNode *parent, const char *name)
 {
@@ -52,22 +55,58 @@ list_systems (const xmlNode *parent, GPtrArray *systems)
             list_systems (node, systems);
 }
 
-static void
-note_others (struct vmf_vm *vm, const GPtrArray *systems)
+/* The names to choose by: a system's own, or its id where another has the same name. */
+static GStrv
+unique_names (const GPtrArray *systems)
 {
-    GString *names = g_string_new (NULL);
-    for (unsigned i = 1; i < systems->len && i <= 10; i++)
+    g_autoptr (GHashTable) seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+    GStrv names = g_new0 (char *, systems->len + 1);
+    for (unsigned i = 0; i < systems->len; i++)
     {
-        g_autofree char *name = system_name (systems->pdata[i]);
-        g_autofree char *shown = vmf_text_printable (name ? name : "?", 60);
-        g_string_append_printf (names, "%s%s", i > 1 ? ", " : "", shown);
+        names[i] = system_name (systems->pdata[i]);
+        if (names[i] && g_hash_table_add (seen, g_strdup (names[i])))
+            continue;
+        g_free (names[i]);
+        char *id = vmf_xml_attribute (systems->pdata[i], "id");
+        names[i] = id ? id : g_strdup_printf ("%u", i + 1);
     }
-    if (systems->len > 11)
-        g_string_append (names, ", ...");
-    if (systems->len > 1)
-        vmf_vm_add_note (vm, "the package holds %u machines; only the first is read, not: %s", systems->len,
-                         names->str);
-    g_string_free (names, TRUE);
+    return names;
+}
+
+/* The first few of NAMES but EXCEPT, printable. Caller frees. */
+static char *
+show_names (const GStrv names, const char *except)
+{
+    GString *shown = g_string_new (NULL);
+    unsigned n = 0;
+    for (unsigned i = 0; names[i] && n <= SHOWN_MAX; i++)
+    {
+        g_autofree char *name = n == SHOWN_MAX ? g_strdup ("...") : vmf_text_printable (names[i], 60);
+        if (names[i] != except)
+            g_string_append_printf (shown, "%s%s", n++ > 0 ? ", " : "", name);
+    }
+    return g_string_free (shown, FALSE);
+}
+
+/* The system that WANTED names, NULL: the first. A note names the others. */
+static xmlNode *
+choose_system (const GPtrArray *systems, const char *wanted, struct vmf_vm *vm, GError **error)
+{
+    g_auto (GStrv) names = unique_names (systems);
+    for (unsigned i = 0; i < systems->len; i++)
+    {
+        g_autofree char *id = vmf_xml_attribute (systems->pdata[i], "id");
+        if (wanted && strcmp (names[i], wanted) != 0 && g_strcmp0 (id, wanted) != 0)
+            continue;
+        g_autofree char *others = show_names (names, names[i]);
+        if (systems->len > 1)
+            vmf_vm_add_note (vm, "the package holds %u machines; this is one, --vm chooses another: %s", systems->len,
+                             others);
+        return systems->pdata[i];
+    }
+    g_autofree char *shown = vmf_text_printable (wanted, 60), *all = show_names (names, NULL);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "%s has no machine '%s'; it has: %s", what, shown, all);
+    return NULL;
 }
 
 static void
@@ -195,29 +234,52 @@ read_system (struct ovf *ovf, GError **error)
     return vmf_vm_check (vm, error);
 }
 
+/* xmlNode*, borrowed from DOC: at least one. */
+static GPtrArray *
+find_systems (xmlDoc *doc, GError **error)
+{
+    xmlNode *envelope = xmlDocGetRootElement (doc);
+    g_autoptr (GPtrArray) systems = g_ptr_array_new ();
+    if (vmf_xml_is (envelope, "Envelope"))
+        list_systems (envelope, systems);
+    if (systems->len > 0 && systems->len <= SYSTEMS_MAX)
+        return g_steal_pointer (&systems);
+    g_autofree char *root = vmf_text_printable ((const char *)envelope->name, 40);
+    if (systems->len == 0)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "%s describes no machine: <%s> holds no VirtualSystem", what,
+                     root);
+    else
+        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "%s describes %u machines; at most %d are read", what,
+                     systems->len, SYSTEMS_MAX);
+    return NULL;
+}
+
+GStrv
+vmf_vm_list_ovf (const char *text, size_t length, GError **error)
+{
+    g_autoptr (vmf_xml_doc) doc = vmf_xml_parse (text, length, what, error);
+    g_autoptr (GPtrArray) systems = doc ? find_systems (doc, error) : NULL;
+    return systems ? unique_names (systems) : NULL;
+}
+
 struct vmf_vm *
 vmf_vm_read_ovf (const char *text, size_t length, GError **error)
 {
+    return vmf_vm_read_ovf_named (text, length, NULL, error);
+}
+
+struct vmf_vm *
+vmf_vm_read_ovf_named (const char *text, size_t length, const char *name, GError **error)
+{
     g_autoptr (vmf_xml_doc) doc = vmf_xml_parse (text, length, what, error);
-    if (!doc)
-        return NULL;
-    struct ovf ovf = { .envelope = xmlDocGetRootElement (doc) };
-    g_autoptr (GPtrArray) systems = g_ptr_array_new ();
-    if (vmf_xml_is (ovf.envelope, "Envelope"))
-        list_systems (ovf.envelope, systems);
-    if (systems->len == 0)
-    {
-        g_autofree char *root = vmf_text_printable ((const char *)ovf.envelope->name, 40);
-        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "%s describes no machine: <%s> holds no VirtualSystem", what,
-                     root);
-        return NULL;
-    }
+    g_autoptr (GPtrArray) systems = doc ? find_systems (doc, error) : NULL;
     g_autoptr (vmf_vm) vm = vmf_vm_new ();
-    ovf.vm = vm;
-    ovf.system = systems->pdata[0];
+    xmlNode *system = systems ? choose_system (systems, name, vm, error) : NULL;
+    if (!system)
+        return NULL;
+    struct ovf ovf = { .envelope = xmlDocGetRootElement (doc), .vm = vm, .system = system };
     ovf.files = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
     ovf.disks = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-    note_others (vm, systems);
     index_parts (&ovf);
     bool good = read_system (&ovf, error);
     if (!good)

@@ -68,25 +68,6 @@ read_line (GHashTable *settings, char *line, unsigned number, GError **error)
     return true;
 }
 
-static bool
-check_bytes (const char *text, size_t length, GError **error)
-{
-    if (length > VMF_TEXT_MAX_BYTES)
-    {
-        g_autofree char *size = vmf_text_from_size (length);
-        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE,
-                     "%s has %s, more than the 16 MiB that are read; no description of a machine is that long", what,
-                     size);
-        return false;
-    }
-    if (length > 0 && memchr (text, '\0', length))
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "%s has a NUL byte; it is not text", what);
-        return false;
-    }
-    return true;
-}
-
 static GHashTable *
 read_settings (const char *text, GError **error)
 {
@@ -219,7 +200,7 @@ read_machine (GHashTable *settings, struct vmf_vm *vm, GError **error)
 struct vmf_vm *
 vmf_vm_read_vmx (const char *text, size_t length, GError **error)
 {
-    if (!check_bytes (text, length, error))
+    if (!vmf_text_check (text, length, what, error))
         return NULL;
     g_autofree char *utf8 = to_utf8 (text, length, error);
     if (!utf8)

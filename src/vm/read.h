@@ -10,8 +10,13 @@
 #include "vm/vm.h"
 
 /* OVF 1.x and 2.0 (DMTF DSP0243), as VMware, VirtualBox and oVirt write it. A disk's place.path is the File's href; an
-   href with a scheme is refused. Several VirtualSystems: the first, and a note names the others. */
+   href with a scheme is refused. Several VirtualSystems: the first, or the one that NAME is the name or ovf:id of, and
+   a note names the others. NOT_FOUND: there is none of that name. */
 struct vmf_vm *vmf_vm_read_ovf (const char *text, size_t length, GError **error);
+struct vmf_vm *vmf_vm_read_ovf_named (const char *text, size_t length, const char *name, GError **error);
+
+/* The names of all systems of an OVF, as vmf_vm_read_ovf_named() takes them. */
+GStrv vmf_vm_list_ovf (const char *text, size_t length, GError **error);
 
 /* VMware's .vmx (and .vmtx): "key = "value"" lines, |XX escapes, .encoding. */
 struct vmf_vm *vmf_vm_read_vmx (const char *text, size_t length, GError **error);

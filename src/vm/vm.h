@@ -71,6 +71,9 @@ enum vmf_location
     VMF_LOCATION_OTHER,  /* something we cannot open: `path` says what, for the error */
 };
 
+/* No chain is longer: readers refuse it. */
+#define VMF_CHAIN_MAX 32
+
 /* One image of a chain. `backing` is set only where the description itself names the chain (libvirt's <backingStore>).
  */
 struct vmf_place

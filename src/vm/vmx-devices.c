@@ -201,14 +201,19 @@ static void
 read_nic (GHashTable *settings, struct vmf_vm *vm, const char *name)
 {
     static const char *const networks[] = { "networkName", "dvs.portgroupId", "vnet", "connectionType" };
-    static const char *const addresses[] = { "address", "generatedAddress", "checkMACAddress" };
+    /* addressType is "static", or "generated" or "vpx"; what the other one says is left over from before. */
+    const char *type = vmf_vmx_get (settings, name, "addressType");
+    bool fixed = type && g_ascii_strcasecmp (type, "static") == 0;
+    const char *const addresses[] = { fixed ? "address" : "generatedAddress", fixed ? "generatedAddress" : "address" };
+    const char *address = NULL;
     struct vmf_nic *nic = vmf_vm_add_nic (vm);
     nic->id = g_strdup (name);
     nic->model = g_strdup (vmf_vmx_get (settings, name, "virtualDev"));
     for (size_t i = 0; i < G_N_ELEMENTS (networks) && !nic->network; i++)
         nic->network = g_strdup (vmf_vmx_get (settings, name, networks[i]));
-    for (size_t i = 0; i < G_N_ELEMENTS (addresses) && !nic->mac; i++)
-        nic->mac = vmf_mac_from_text (vmf_vmx_get (settings, name, addresses[i]));
+    for (size_t i = 0; i < G_N_ELEMENTS (addresses) && !(address && *address); i++)
+        address = vmf_vmx_get (settings, name, addresses[i]);
+    vmf_vm_set_mac (vm, nic, address);
     nic->disconnected = vmf_vmx_is_false (settings, name, "startConnected");
 }
 

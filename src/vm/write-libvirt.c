@@ -48,21 +48,12 @@ add_sizes (const struct domain *domain, xmlNode *root)
 /* By libvirt's own choice of the firmware, with what it must and must not be said: an enrolled Secure Boot firmware
    would refuse the boot loader of a guest that never had it. */
 static void
-add_firmware (const struct domain *domain, xmlNode *os, bool automatic)
+add_firmware (const struct domain *domain, xmlNode *os)
 {
-    const struct vmf_domain_plan *plan = domain->plan;
-    bool secure = domain->vm->secure_boot;
-    if (automatic)
-    {
-        xmlNode *firmware = vmf_xml_add (os, "firmware", NULL, NULL);
-        vmf_xml_add (firmware, "feature", NULL, "enabled", secure ? "yes" : "no", "name", "enrolled-keys", NULL);
-        vmf_xml_add (firmware, "feature", NULL, "enabled", secure ? "yes" : "no", "name", "secure-boot", NULL);
-    }
-    else
-        vmf_xml_add (os, "loader", plan->ovmf_loader, "readonly", "yes", "secure", secure ? "yes" : NULL, "type",
-                     "pflash", NULL);
-    if (plan->nvram_path || (!automatic && plan->ovmf_nvram_template))
-        vmf_xml_add (os, "nvram", plan->nvram_path, "template", plan->ovmf_nvram_template, NULL);
+    const char *secure = domain->vm->secure_boot ? "yes" : "no";
+    xmlNode *firmware = vmf_xml_add (os, "firmware", NULL, NULL);
+    vmf_xml_add (firmware, "feature", NULL, "enabled", secure, "name", "enrolled-keys", NULL);
+    vmf_xml_add (firmware, "feature", NULL, "enabled", secure, "name", "secure-boot", NULL);
 }
 
 static void
@@ -70,11 +61,10 @@ add_os (const struct domain *domain, xmlNode *root)
 {
     const struct vmf_vm *vm = domain->vm;
     bool uefi = vm->firmware == VMF_FIRMWARE_UEFI;
-    bool automatic = uefi && !domain->plan->ovmf_loader;
-    xmlNode *os = vmf_xml_add (root, "os", NULL, "firmware", automatic ? "efi" : NULL, NULL);
+    xmlNode *os = vmf_xml_add (root, "os", NULL, "firmware", uefi ? "efi" : NULL, NULL);
     vmf_xml_add (os, "type", "hvm", "arch", domain->arch, "machine", domain->machine_type, NULL);
     if (uefi)
-        add_firmware (domain, os, automatic);
+        add_firmware (domain, os);
     if (domain->device_boot)
         return;
     for (unsigned i = 0; i < vm->boot_devices->len; i++)

@@ -36,7 +36,7 @@ place_text (const struct vmf_place *place)
         if (place->socket)
             return g_strdup_printf ("nbd+unix:///%s?socket=%s", place->export_name ? place->export_name : "",
                                     place->socket);
-        return g_strdup_printf ("%s://%s:%u/%s", place->tls ? "nbds" : "nbd", place->host,
+        return g_strdup_printf ("%s://%s:%u/%s", place->tls ? "nbds" : "nbd", place->host ? place->host : "localhost",
                                 place->port ? place->port : 10809, place->export_name ? place->export_name : "");
     case VMF_LOCATION_VOLUME:
         return g_strdup_printf ("volume %s of pool %s", place->volume, place->pool);

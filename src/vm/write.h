@@ -14,7 +14,7 @@ struct vmf_guest_caps
     bool virtio_net;       /* otherwise `nic_model` */
     const char *nic_model; /* "e1000", "rtl8139": used where virtio_net is false; NULL: e1000 */
     enum vmf_bus disk_bus; /* VIRTIO_BLK, VIRTIO_SCSI, SATA or IDE; UNKNOWN: SATA on q35, IDE on i440fx */
-    bool virtio_rng, virtio_balloon, pvpanic, virtio_socket, virtio_1_0;
+    bool virtio_rng, virtio_balloon, pvpanic, virtio_1_0;
     enum vmf_machine machine;
     const char *arch;      /* NULL: the VM's, otherwise x86_64 */
     const char *osinfo_id; /* "http://debian.org/debian/12" or NULL */
@@ -35,9 +35,19 @@ struct vmf_domain_plan
     struct vmf_guest_caps caps;
     const struct vmf_domain_disk *disks; /* one for each import disk */
     unsigned n_disks;
-    const char *ovmf_loader, *ovmf_nvram_template; /* NULL: libvirt's own choice by firmware='efi' */
-    const char *nvram_path; /* the firmware's variables on the target, absolute; NULL: libvirt's own choice */
 };
+
+/* Which machine a domain is given; before the conversion CAPS is zeroed. Strings are borrowed from VM, or static. */
+struct vmf_domain_machine
+{
+    enum vmf_machine machine;
+    const char *type; /* as libvirt spells it */
+    const char *arch; /* x86_64 or aarch64 */
+};
+struct vmf_domain_machine vmf_domain_choose_machine (const struct vmf_vm *vm, const struct vmf_guest_caps *caps);
+
+/* Whether there is a domain for VM's architecture. */
+bool vmf_domain_knows_arch (const struct vmf_vm *vm);
 
 /* libvirt domain XML for the target. Keeps UUID (where set), MACs, memory, topology, firmware, boot order, disk order.
  */

@@ -5,6 +5,7 @@
  * one declaration of it, by stopping the parser. Without a DOCTYPE no entity can exist but the five of XML itself.
  */
 #include "vm/xml.h"
+#include "vm/facts.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -18,30 +19,6 @@ stop_at_doctype (void *data, const xmlChar *name, const xmlChar *external_id, co
     xmlParserCtxt *context = data;
     *(int *)context->_private = context->input ? context->input->line : 1;
     xmlStopParser (context);
-}
-
-static bool
-check_bytes (const char *text, size_t length, const char *what, GError **error)
-{
-    if (length > VMF_TEXT_MAX_BYTES)
-    {
-        g_autofree char *size = vmf_text_from_size (length);
-        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE,
-                     "%s has %s, more than the 16 MiB that are read; no description of a machine is that long", what,
-                     size);
-        return false;
-    }
-    if (length == 0)
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "%s is empty", what);
-        return false;
-    }
-    if (memchr (text, '\0', length))
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "%s has a NUL byte; it is not XML in UTF-8", what);
-        return false;
-    }
-    return true;
 }
 
 static void
@@ -59,7 +36,7 @@ set_parse_error (xmlParserCtxt *context, const char *what, GError **error)
 xmlDoc *
 vmf_xml_parse (const char *text, size_t length, const char *what, GError **error)
 {
-    if (!check_bytes (text, length, what, error))
+    if (!vmf_text_check (text, length, what, error))
         return NULL;
     xmlParserCtxt *context = xmlNewParserCtxt ();
     int doctype_line = 0;

@@ -81,6 +81,22 @@ test_look (void)
     vmf_tool_found_free (found);
 }
 
+/* A program that lies at the second of the places where it may be, outside of PATH. */
+static void
+test_other_places (void)
+{
+    g_autofree char *folder = g_dir_make_tmp ("vmferry-tools-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename (folder, "tool", NULL);
+    g_autofree char *places = g_strdup_printf ("/nonexistent/tool:%s", path);
+    const struct vmf_tool tool = { .name = "no-such-program-of-ours", .other_place = places };
+    g_assert_true (g_file_set_contents (path, "#!/bin/sh\n", -1, NULL));
+    g_chmod (path, 0755);
+    g_autofree char *found = vmf_tool_find (&tool);
+    g_assert_cmpstr (found, ==, path);
+    g_unlink (path);
+    g_rmdir (folder);
+}
+
 static void
 test_bad_pairs (void)
 {
@@ -149,6 +165,7 @@ main (int argc, char **argv)
     g_test_add_func ("/tools/A10-families", test_families);
     g_test_add_func ("/tools/A10-install-command", test_install_command);
     g_test_add_func ("/tools/A10-look", test_look);
+    g_test_add_func ("/tools/A10-other-places", test_other_places);
     g_test_add_func ("/tools/A14-bad-pairs", test_bad_pairs);
     g_test_add_func ("/tools/table-is-whole", test_table_is_whole);
     g_test_add_func ("/tools/programs-we-start-are-in-the-table", test_programs_we_start_are_in_the_table);

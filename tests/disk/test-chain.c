@@ -4,7 +4,11 @@
 #include "disk/chain.h"
 #include "disk/mover.h"
 #include "disk/nbd.h"
+#include "disk/zero.h"
 #include "fixture.h"
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 
 enum
 {
@@ -70,7 +74,8 @@ copy (struct setting *s, struct vmf_chain *chain)
                                          .needed = all,
                                          .skip_present = true,
                                          .progress = &s->progress };
-    vmf_mover_run (&options, &error);
+    g_autoptr (vmf_mover) mover = vmf_mover_new (&options);
+    vmf_mover_run (mover, &error);
     g_assert_no_error (error);
 }
 
@@ -163,13 +168,118 @@ test_target_missing (void)
     tear_down (&s);
 }
 
+/* A commit that fails is an error, and never taken for one that has ended: the target is smaller than what comes. */
+static void
+test_commit_fails (const void *format)
+{
+    struct setting s;
+    GError *error = NULL;
+    struct rlimit before, small;
+    bool done = false;
+    uint64_t overlay, written, total;
+    g_assert_cmpint (getrlimit (RLIMIT_FSIZE, &before), ==, 0);
+    small = (struct rlimit){ 16 * 1024 * 1024, before.rlim_max };
+    set_up (&s, format);
+    signal (SIGXFSZ, SIG_IGN); /* the daemon inherits both */
+    g_assert_cmpint (setrlimit (RLIMIT_FSIZE, &small), ==, 0);
+    g_autoptr (vmf_chain) chain = vmf_chain_start (&s.options, NULL, &error);
+    g_assert_no_error (error);
+    setrlimit (RLIMIT_FSIZE, &before);
+    signal (SIGXFSZ, SIG_DFL);
+    g_autofree char *copied = in_room (&s, "read 0 24M");           /* 12 MiB of data come to the target */
+    g_autofree char *changed = in_room (&s, "write -P 0x5a 0 12M"); /* 6 MiB of it where the target has nothing */
+    g_assert_true (vmf_chain_release_source (chain, &s.options, &error));
+    g_assert_true (vmf_chain_commit_start (chain, &overlay, &error));
+    while (!done && vmf_chain_commit_poll (chain, &done, &written, &total, &error))
+        g_usleep (5000);
+    g_assert_false (done);
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_FAILED);
+    g_assert_nonnull (strstr (error->message, "committing the conversion of sda"));
+    g_clear_error (&error);
+    g_clear_pointer (&chain, vmf_chain_free);
+    tear_down (&s);
+}
+
+/* --preallocate: what is asked of the target while it is filled is not hidden by its being allocated, and at the end
+   its file has all the space that it can ever need. */
+static void
+test_preallocate (const void *format)
+{
+    struct setting s;
+    GError *error = NULL;
+    struct stat info;
+    set_up (&s, format);
+    s.options.preallocate = true;
+    g_autoptr (vmf_chain) chain = vmf_chain_start (&s.options, NULL, &error);
+    g_assert_no_error (error);
+    copy (&s, chain);
+    vmf_chain_release_source (chain, &s.options, &error);
+    g_assert_no_error (error);
+    g_autofree char *discarded = in_room (&s, "discard 3M 512k");
+    commit (chain);
+    g_autofree char *same_done = fixture_run ("qemu-io", "-f", "raw", "-c", "write -z 3M 512k", s.source, NULL);
+    g_autofree char *same = fixture_run ("qemu-img", "compare", "-f", "raw", "-F", format, s.source, s.target, NULL);
+    g_autofree char *checked = strcmp (format, "qcow2") == 0 ? fixture_run ("qemu-img", "check", s.target, NULL) : NULL;
+    g_assert_cmpint (stat (s.target, &info), ==, 0);
+    g_assert_cmpint ((int64_t)info.st_blocks * 512, >=, SIZE);
+    g_clear_pointer (&chain, vmf_chain_free);
+    tear_down (&s);
+}
+
+/* A VM's name with what QEMU takes for another option. */
+static void
+test_comma_in_name (void)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s, "raw");
+    g_autofree char *odd = g_build_filename (s.folder, "web,backing_file=x,data_file_raw=on.raw", NULL);
+    g_assert_cmpint (g_rename (s.target, odd), ==, 0);
+    s.options.target_path = odd;
+    g_autoptr (vmf_chain) chain = vmf_chain_start (&s.options, NULL, &error);
+    g_assert_no_error (error);
+    copy (&s, chain);
+    commit (chain);
+    g_autofree char *same = fixture_run ("qemu-img", "compare", "-f", "raw", "-F", "raw", s.source, odd, NULL);
+    g_clear_pointer (&chain, vmf_chain_free);
+    tear_down (&s);
+}
+
+/* Clearing a used volume may take an hour; Ctrl-C ends it. */
+static void
+test_zero_cancel (void)
+{
+    g_autofree char *folder = fixture_folder (), *path = g_build_filename (folder, "used.raw", NULL);
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    fixture_image (path, SIZE);
+    g_cancellable_cancel (cancellable);
+    g_assert_false (vmf_zero_punch (path, all, cancellable, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_CANCELLED);
+    g_clear_error (&error);
+    g_assert_true (vmf_zero_punch (path, all, NULL, &error));
+    g_autofree char *bytes = NULL;
+    gsize length;
+    g_assert_true (g_file_get_contents (path, &bytes, &length, NULL));
+    g_assert_cmpuint (length, ==, SIZE);
+    g_assert_true (vmf_zero_is (bytes, length));
+    fixture_remove (g_steal_pointer (&folder));
+}
+
 int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
     g_test_add_data_func ("/disk/chain/A4-convert-beside-copy/qcow2", "qcow2", test_convert_beside_copy);
     g_test_add_data_func ("/disk/chain/A4-convert-beside-copy/raw", "raw", test_convert_beside_copy);
+    g_test_add_data_func ("/disk/chain/commit-fails/qcow2", "qcow2", test_commit_fails);
+    g_test_add_data_func ("/disk/chain/C15-preallocate/qcow2", "qcow2", test_preallocate);
+    g_test_add_data_func ("/disk/chain/C15-preallocate/raw", "raw", test_preallocate);
+    g_test_add_func ("/disk/chain/comma-in-name", test_comma_in_name);
     g_test_add_func ("/disk/chain/B14-abandon", test_abandon);
+    g_test_add_func ("/disk/zero/cancel", test_zero_cancel);
     g_test_add_func ("/disk/chain/target-missing", test_target_missing);
     return g_test_run ();
 }

@@ -339,6 +339,43 @@ test_vmdk_kinds (void)
 }
 
 static void
+put_be (uint8_t *at, uint64_t value, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        at[i] = (uint8_t)(value >> (8 * (bytes - 1 - i)));
+}
+
+/* A qcow2 whose file is 1 TiB long by its own word and holds a few kilobytes. Each L1 entry that is USED names the same
+   L2 table, in a hole. */
+static void
+make_long_qcow2 (const char *name, unsigned cluster_bits, uint64_t size, uint32_t l1_entries, bool used)
+{
+    g_autofree char *path = path_to (name);
+    size_t length = ((size_t)1 << 16) + (used ? l1_entries * (size_t)8 : 0);
+    g_autofree uint8_t *bytes = g_malloc0 (length);
+    memcpy (bytes, "QFI\xfb", 4);
+    put_be (bytes + 4, 2, 4);
+    put_be (bytes + 20, cluster_bits, 4);
+    put_be (bytes + 24, size, 8);
+    put_be (bytes + 36, l1_entries, 4);
+    put_be (bytes + 40, 1 << 16, 8);
+    for (uint32_t i = 0; used && i < l1_entries; i++)
+        put_be (bytes + (1 << 16) + i * (size_t)8, (uint64_t)1 << 39, 8);
+    g_assert_true (g_file_set_contents (path, (char *)bytes, (gssize)length, NULL));
+    g_assert_cmpint (truncate (path, (off_t)1 << 40), ==, 0);
+}
+
+/* How long a sparse file is costs its maker nothing, so it does not say how much we read or keep of it. */
+static void
+test_long_files (void)
+{
+    make_long_qcow2 ("l1.qcow2", 9, (uint64_t)256 << 30, 8 << 20, false);
+    assert_refused ("l1.qcow2", "qcow2", VMF_ERROR_UNSAFE, "L1 table");
+    make_long_qcow2 ("l2.qcow2", 16, (uint64_t)64 << 40, 128 << 10, true);
+    assert_refused ("l2.qcow2", "qcow2", VMF_ERROR_CORRUPT, "L1 table has more entries");
+}
+
+static void
 test_encrypted_and_absurd (void)
 {
     g_autofree char *luks = path_to ("luks.qcow2"), *huge = path_to ("huge.qcow2");
@@ -413,6 +450,7 @@ main (int argc, char **argv)
     g_test_add_func ("/image/loop", test_loop);
     g_test_add_func ("/image/deltas", test_deltas);
     g_test_add_func ("/image/vmdk-kinds", test_vmdk_kinds);
+    g_test_add_func ("/image/long-files", test_long_files);
     g_test_add_func ("/image/encrypted-and-absurd", test_encrypted_and_absurd);
     g_test_add_func ("/image/nbd-addresses", test_nbd_addresses);
     int result = g_test_run ();

@@ -54,7 +54,8 @@ move (struct setting *s, const struct vmf_extents *needed, GCancellable *cancell
                                          .needed = needed,
                                          .cancellable = cancellable,
                                          .progress = &s->progress };
-    return vmf_mover_run (&options, error);
+    g_autoptr (vmf_mover) mover = vmf_mover_new (&options);
+    return vmf_mover_run (mover, error);
 }
 
 /* A5: holes do not travel, the rest arrives; every byte is accounted for. */

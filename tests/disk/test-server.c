@@ -116,6 +116,82 @@ test_formats (void)
     }
 }
 
+/* Stream-optimised VMDK has a plugin of ours. */
+static char *
+plugin_path (void)
+{
+    return g_build_filename (g_getenv ("VMFERRY_PLUGIN_DIR"), "nbdkit-vmdkstream-plugin.so", NULL);
+}
+
+static struct vmf_server *
+start_stream_with_plugins_in (const char *path, const char *plugin_dir, GError **error)
+{
+    g_autofree char *before = g_strdup (g_getenv ("VMFERRY_PLUGIN_DIR"));
+    g_autoptr (vmf_image) image = vmf_image_new_file (path, "vmdk", folder, NULL, error);
+    g_assert_no_error (*error);
+    g_setenv ("VMFERRY_PLUGIN_DIR", plugin_dir, TRUE);
+    struct vmf_server *server = start (image, error);
+    g_setenv ("VMFERRY_PLUGIN_DIR", before, TRUE);
+    return server;
+}
+
+/* Who has no libdeflate has no plugin: QEMU reads the image then. */
+static void
+test_stream_without_plugin (void)
+{
+    GError *error = NULL;
+    g_autofree char *none = path_to ("none"), *path = make_image ("stream1.vmdk", "vmdk", "subformat=streamOptimized");
+    g_autoptr (vmf_server) server = start_stream_with_plugins_in (path, none, &error);
+    g_assert_no_error (error);
+    assert_pattern (server, 20);
+}
+
+/* And where it is, it is used: what is not a plugin does not load. */
+static void
+test_stream_by_plugin (void)
+{
+    GError *error = NULL;
+    g_autofree char *real = plugin_path (), *dir = path_to ("plugins"),
+                    *path = make_image ("stream2.vmdk", "vmdk", "subformat=streamOptimized");
+    g_autofree char *fake = g_build_filename (dir, "nbdkit-vmdkstream-plugin.so", NULL);
+    if (!g_file_test (real, G_FILE_TEST_EXISTS))
+    {
+        g_test_skip ("built without libdeflate");
+        return;
+    }
+    g_assert_cmpint (g_mkdir (dir, 0700), ==, 0);
+    g_assert_true (g_file_set_contents (fake, "no plugin", -1, NULL));
+    g_assert_null (start_stream_with_plugins_in (path, dir, &error));
+    g_assert_nonnull (error);
+    g_assert_nonnull (strstr (error->message, "nbdkit-vmdkstream-plugin.so"));
+    g_clear_error (&error);
+}
+
+/* What the plugin says of a damaged image reaches the user. */
+static void
+test_stream_refused (void)
+{
+    GError *error = NULL;
+    gsize length;
+    g_autofree char *path = make_image ("stream3.vmdk", "vmdk", "subformat=streamOptimized"), *bytes = NULL,
+                    *real = plugin_path ();
+    if (!g_file_test (real, G_FILE_TEST_EXISTS))
+    {
+        g_test_skip ("built without libdeflate");
+        return;
+    }
+    g_autoptr (vmf_image) image = vmf_image_new_file (path, "vmdk", folder, NULL, &error);
+    g_assert_no_error (error);
+    g_assert_true (g_file_get_contents (path, &bytes, &length, NULL));
+    g_assert_true (g_file_set_contents (path, bytes, (gssize)length / 2, NULL));
+    g_assert_null (start (image, &error));
+    g_assert_nonnull (error);
+    g_test_message ("%s", error->message);
+    g_assert_nonnull (strstr (error->message, "sda of test"));
+    g_assert_nonnull (strstr (error->message, "it is cut off; copy it again"));
+    g_clear_error (&error);
+}
+
 static void
 test_parts (void)
 {
@@ -313,11 +389,17 @@ main (int argc, char **argv)
     g_test_init (&argc, &argv, NULL);
     folder = fixture_folder ();
     sockets = fixture_folder ();
+    g_autofree char *program = g_file_read_link ("/proc/self/exe", NULL), *here = g_path_get_dirname (program);
+    g_autofree char *plugins = g_build_filename (here, "..", "..", "plugins", NULL);
+    g_setenv ("VMFERRY_PLUGIN_DIR", plugins, FALSE);
     g_autofree char *pattern = path_to ("pattern.raw");
     fixture_image (pattern, DATA);
     g_assert_cmpint (truncate (pattern, SIZE), ==, 0);
     g_test_add_func ("/server/formats", test_formats);
     g_test_add_func ("/server/parts", test_parts);
+    g_test_add_func ("/server/stream-without-plugin", test_stream_without_plugin);
+    g_test_add_func ("/server/stream-by-plugin", test_stream_by_plugin);
+    g_test_add_func ("/server/stream-refused", test_stream_refused);
     g_test_add_func ("/server/chains", test_chains);
     g_test_add_func ("/server/data-file", test_data_file);
     g_test_add_func ("/server/vhd-size", test_vhd_size);

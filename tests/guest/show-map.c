@@ -42,7 +42,7 @@ main (int argc, char **argv)
                     (guint64)vmf_extents_nth (needed, j).offset, (guint64)vmf_extents_nth (needed, j).length);
     }
     g_autofree char *took = vmf_text_from_duration (duration);
-    printf ("%" G_GUINT64_FORMAT " bytes used, %" G_GUINT64_FORMAT " bytes read, %s, windows: %d\n",
-            (guint64)map->used_bytes, (guint64)map->bytes_read, took, map->windows);
+    printf ("%" G_GUINT64_FORMAT " bytes used, %" G_GUINT64_FORMAT " bytes read, %s\n", (guint64)map->used_bytes,
+            (guint64)map->bytes_read, took);
     return 0;
 }

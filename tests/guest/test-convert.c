@@ -154,12 +154,14 @@ test_half_of_virtio_is_not_enough (void)
 static void
 test_a_program_of_the_guest_cannot_speak_for_virt_v2v (void)
 {
-    g_autoptr (vmf_convert_result) result = read_text ("gcaps_block_bus = virtio-scsi\ngcaps_net_bus = virtio-net\n"
+    g_autoptr (vmf_convert_result) result = read_text ("i_type = linux\ni_type = windows\n"
+                                                       "gcaps_block_bus = virtio-scsi\ngcaps_net_bus = virtio-net\n"
                                                        "gcaps_block_bus = ide\ngcaps_net_bus = \033[31me1000\n",
                                                        NULL);
     g_assert_true (result->virtio_missing);
     g_assert_cmpint (result->caps.disk_bus, ==, VMF_BUS_IDE);
     g_assert_cmpstr (result->caps.nic_model, ==, "e1000");
+    g_assert_cmpstr (result->os_type, ==, "linux");
 }
 
 static void
@@ -397,7 +399,7 @@ main (int argc, char **argv)
     g_test_add_func ("/convert/log-of-a-debian", test_log_of_a_debian);
     g_test_add_func ("/convert/no-virtio-is-seen", test_no_virtio_is_seen);
     g_test_add_func ("/convert/half-of-virtio-is-not-enough", test_half_of_virtio_is_not_enough);
-    g_test_add_func ("/convert/last-gcaps-count", test_a_program_of_the_guest_cannot_speak_for_virt_v2v);
+    g_test_add_func ("/convert/first-i-and-last-gcaps-count", test_a_program_of_the_guest_cannot_speak_for_virt_v2v);
     g_test_add_func ("/convert/no-gcaps-is-an-error", test_no_gcaps_is_an_error);
     g_test_add_func ("/convert/changes-are-proven", test_changes_are_proven);
     g_test_add_func ("/convert/B15-errors-are-explained", test_errors_are_explained);

@@ -207,6 +207,7 @@ static const struct ext_case ext_cases[] = {
     { "2-to-the-63-blocks", 0x150, "\xff\xff\xff\x7f", 4 },
     { "blocks-of-2-to-the-80", 0x18, "\x46", 1 },
     { "groups-of-none", 0x20, "\0\0\0\0", 4 },
+    { "groups-of-eight", 0x20, "\x08\0\0\0", 4 },
 };
 
 static void
@@ -219,6 +220,9 @@ test_ext (const void *data)
     run ("mkfs.ext4", "-q", "-F", image);
     image_write (image, 1024 + c->offset, c->bytes, c->length);
     assert_way (image, VMF_MAP_WAY_ALLOCATION, "ext4");
+    /* By its superblock alone: no program was started, no list was made. */
+    g_autoptr (vmf_map) map = image_map_one (image);
+    g_assert_null (strstr (map_volume (map, "sda")->why, "its map could not be read"));
 }
 
 int

@@ -259,6 +259,44 @@ test_reads_little (void)
     g_assert_cmpuint (stats, <, map->bytes_read + map->bytes_read / 50);
 }
 
+/* More volumes than are mapped at a time, and no program for them: each goes by allocation, and says why. */
+static void
+test_program_missing (void)
+{
+    if (!have_programs ("sfdisk", "mkfs.ext4", NULL))
+        return;
+    g_autofree char *image = image_new ("six.img", 200 * MIB), *script = images_path ("script");
+    g_autoptr (GString) table = g_string_new ("label: gpt\n");
+    for (unsigned i = 0; i < 6; i++)
+        g_string_append (table, "size=16MiB\n");
+    g_assert_true (g_file_set_contents (script, table->str, -1, NULL));
+    run ("sh", "-c", "sfdisk -q \"$0\" < \"$1\"", image, script);
+    for (unsigned i = 0; i < 6; i++)
+    {
+        g_autofree char *offset = g_strdup_printf ("offset=%u", (1 + i * 16) * (unsigned)MIB);
+        run ("mkfs.ext4", "-q", "-F", "-E", offset, image, "16m");
+    }
+    g_autofree char *bin = images_path ("bin"), *path = g_strdup (g_getenv ("PATH"));
+    static const char *const kept[] = { "nbdkit", "nbdfuse", "bwrap", "prlimit", "fusermount3", "find", "rm" };
+    run ("mkdir", bin);
+    for (size_t i = 0; i < G_N_ELEMENTS (kept); i++)
+    {
+        g_autofree char *from = g_find_program_in_path (kept[i]);
+        if (from)
+            run ("ln", "-s", from, bin);
+    }
+    g_setenv ("PATH", bin, TRUE);
+    g_autoptr (vmf_map) map = image_map_one (image);
+    g_setenv ("PATH", path, TRUE);
+    for (unsigned i = 1; i <= 6; i++)
+    {
+        g_autofree char *name = g_strdup_printf ("sda%u", i);
+        const struct vmf_map_volume *volume = map_volume (map, name);
+        g_assert_cmpint (volume->way, ==, VMF_MAP_WAY_ALLOCATION);
+        g_assert_nonnull (strstr (volume->why, "partclone.ext4 is not installed"));
+    }
+}
+
 static void
 test_cancelled (void)
 {
@@ -289,6 +327,7 @@ main (int argc, char **argv)
     g_test_add_func ("/map/pitfall-41-btrfs-mounted-synced", test_btrfs_mounted_synced);
     g_test_add_func ("/map/pitfall-42-43-outside-and-swap", test_partitions_and_swap);
     g_test_add_func ("/map/A5-reads-little", test_reads_little);
+    g_test_add_func ("/map/program-missing", test_program_missing);
     g_test_add_func ("/map/cancelled", test_cancelled);
     int result = g_test_run ();
     images_end ();

@@ -206,22 +206,31 @@ def description_cases(s):
     os.symlink(s.secret, os.path.dirname(path) + "/link.vmdk")
     path = folder("ovf-href-fifo", ovf("fifo"), "not a regular file")
     os.mkfifo(os.path.dirname(path) + "/fifo")
-    folder("ovf-entity-bomb", ovf(doctype=BOMB, vm_name="&a11;"), "")
+    folder("ovf-entity-bomb", ovf(doctype=BOMB, vm_name="&a11;"), "document type declaration")
     folder("ovf-external-entity", ovf(doctype=f"<!DOCTYPE x [<!ENTITY e SYSTEM 'file://{s.secret}'>]>", vm_name="&e;"),
-           "")
-    folder("ovf-external-dtd", ovf(doctype=f"<!DOCTYPE x SYSTEM 'file://{s.secret}'>"), "")
+           "document type declaration")
+    folder("ovf-external-dtd", ovf(doctype=f"<!DOCTYPE x SYSTEM 'file://{s.secret}'>"), "document type declaration")
     folder("ovf-parameter-entity",
-           ovf(doctype=f"<!DOCTYPE x [<!ENTITY % p SYSTEM 'file://{s.secret}'> %p;]>"), "")
-    folder("ovf-17-MiB", ovf() + "<!--" + "x" * (17 << 20) + "-->", "")
-    folder("ovf-cut-off", ovf()[:700], "")
+           ovf(doctype=f"<!DOCTYPE x [<!ENTITY % p SYSTEM 'file://{s.secret}'> %p;]>"),
+           "document type declaration")
+    folder("ovf-17-MiB", ovf() + "<!--" + "x" * (17 << 20) + "-->", "longer than 16384 KiB")
+    folder("ovf-cut-off", ovf()[:700], "not well-formed XML")
     path = folder("manifest-leaves", ovf(), "'..'")
     open(f"{os.path.dirname(path)}/web01.mf", "w").write("SHA1(../../canary/secret.raw)= " + "0" * 40 + "\n")
     path = folder("manifest-wrong", ovf(), "not what its manifest says")
     open(f"{os.path.dirname(path)}/web01.mf", "w").write("SHA1(disk.vmdk)= " + "0" * 40 + "\n")
-    path = s.file("xml-entity-bomb", "db.xml", DOMAIN.format(doctype=BOMB, name="&a11;", format="raw", path="/x"), "")
+    s.file("xml-entity-bomb", "db.xml", DOMAIN.format(doctype=BOMB, name="&a11;", format="raw", path="/x"),
+           "document type declaration")
     s.file("xml-external-entity", "db.xml",
            DOMAIN.format(doctype=f"<!DOCTYPE x [<!ENTITY e SYSTEM 'file://{s.secret}'>]>", name="&e;", format="raw",
-                         path="/x"), "")
+                         path="/x"), "document type declaration")
+    # A guest that writes an administrator's XML into its own disk.
+    xml = DOMAIN.format(doctype="", name="db", format="raw", path=s.secret)
+    s.file("xml-disguised-as-vmdk", "disk.vmdk", xml, "not a VMDK")
+    s.file("xml-disguised-without-name", "disk", xml, "is no source")
+    store = f"<backingStore type='file'><format type='raw'/><source file='{s.secret}'/>"
+    s.file("xml-40-backing-stores", "db.xml", DOMAIN.format(doctype="", name="db", format="raw", path="/x").replace(
+        "<target", store * 40 + "</backingStore>" * 40 + "<target"), "more than 32 backing files")
     path = f"{s.folder('xml-backing-unnamed')}/db.xml"
     image = f"{os.path.dirname(path)}/disk.qcow2"
     qemu_img("create", "-q", "-u", "-f", "qcow2", "-b", s.secret, "-F", "raw", image, str(SIZE))
@@ -279,7 +288,7 @@ def archive_cases(s):
         data[at + 148:at + 156] = b" " * 8
         data[at + 148:at + 156] = b"%06o\0 " % sum(data[at:at + 512])
         open(path, "wb").write(data)
-    tar("tar-member-4-EiB", "", mangle=absurd)
+    tar("tar-member-4-EiB", "cut off", mangle=absurd)
     path = f"{s.folder('tar-100000-members')}/web01.ova"
     with tarfile.open(path, "w") as out:
         for n in range(100000):
@@ -328,7 +337,7 @@ def archive_cases(s):
     zipped("zip-parent-name", "'..'", "../../canary/written")
     zipped("zip-absolute-name", "absolute path", s.canary + "/written")
     zipped("zip-bomb", "more comes out of it", data=bytes(512 << 20))
-    path = zipped("zip-cut-off", "", "y")
+    path = zipped("zip-cut-off", "damaged or cut off", "y")
     os.truncate(path, os.path.getsize(path) - 30)
 
 

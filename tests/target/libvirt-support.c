@@ -118,6 +118,15 @@ lab_define (struct lab *lab, const char *name, const char *uuid, const char *mac
     g_free (virsh_file (lab, "define", xml));
 }
 
+void
+lab_define_with (struct lab *lab, const char *name, const char *devices)
+{
+    g_autofree char *xml = g_strdup_printf ("<domain type='qemu'><name>%s</name><memory unit='MiB'>64</memory><os>"
+                                            "<type arch='x86_64'>hvm</type></os><devices>%s</devices></domain>",
+                                            name, devices);
+    g_free (virsh_file (lab, "define", xml));
+}
+
 char *
 lab_volume (struct lab *lab, const char *name)
 {

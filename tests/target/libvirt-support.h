@@ -28,6 +28,8 @@ char *lab_domain_xml (const struct lab *lab, const char *name, const char *uuid,
                       const char *const *disks);
 /* Has virsh define it. */
 void lab_define (struct lab *lab, const char *name, const char *uuid, const char *mac, const char *const *disks);
+/* The same with XML of its own for its devices. */
+void lab_define_with (struct lab *lab, const char *name, const char *devices);
 /* Has virsh make a raw volume of 1 MiB and gives its path. Caller frees. */
 char *lab_volume (struct lab *lab, const char *name);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The directory target (B11, B14, C15): what it leaves at the end, after a failure and after a kill at any step. */
 #include "support.h"
+#include "base/child.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -298,6 +299,97 @@ put_old (struct setup *s)
     s->replace = true;
 }
 
+/* As a running VM has its disk open; READ_ONLY: as one has its overlay's backing file. */
+static struct vmf_child *
+open_as_vm (struct setup *s, const char *path, bool read_only)
+{
+    g_autofree char *node = g_strdup_printf ("driver=file,node-name=f,filename=%s", path);
+    g_autofree char *pid = g_build_filename (s->work, "pid", NULL), *socket = g_build_filename (s->work, "s", NULL);
+    g_autofree char *server = g_strdup_printf ("addr.type=unix,addr.path=%s", socket);
+    g_autofree char *export = g_strdup_printf ("type=nbd,id=e,node-name=f,writable=%s", read_only ? "off" : "on");
+    const char *argv[] = { "qemu-storage-daemon", "--blockdev", node, "--nbd-server", server, "--export", export,
+                           "--pidfile",           pid,          NULL };
+    struct vmf_child_options options = { .argv = argv };
+    struct vmf_child *child = vmf_child_start (&options, NULL);
+    g_assert_nonnull (child);
+    g_assert_true (vmf_child_wait_for_path (child, pid, NULL, NULL));
+    unlink (pid);
+    unlink (socket);
+    return child;
+}
+
+/* A disk that a VM has open would be deleted beneath it. */
+static void
+never_replaces_what_is_in_use (struct setup *s, const void *data)
+{
+    for (int read_only = 0; read_only < 2; read_only++)
+    {
+        g_autoptr (GError) error = NULL;
+        g_autoptr (GPtrArray) findings = vmf_findings_new ();
+        g_autofree char *path = g_build_filename (s->other, "web01-sdb.raw", NULL);
+        put_old (s);
+        g_autoptr (vmf_target) target = open_target (s);
+        g_assert_cmpint (truncate (path, 1 << 20), ==, 0);
+        g_autoptr (vmf_target) late = open_target (s);
+        g_autoptr (GPtrArray) disks = late->ops->create (late, s->vm, s->wishes, 2, NULL, &error);
+        g_assert_no_error (error);
+        g_autoptr (vmf_child) vm = open_as_vm (s, path, read_only != 0);
+        g_assert_null (late->ops->finish (late, s->vm, "<new/>", &error));
+        g_assert_nonnull (strstr (error->message, "a running VM uses it"));
+        g_assert_true (late->ops->abort (late, NULL));
+        g_assert_true (target->ops->check (target, s->vm, s->wishes, 2, findings, NULL));
+        assert_finding (findings, VMF_FINDING_BLOCKING, "web01-sdb.raw", "a running VM uses it", NULL);
+        assert_content (s->folder, "web01.xml", "old xml");
+        assert_names (s, finished);
+    }
+}
+
+/* What an earlier --replace could not delete is in the way at the end, so it is said at the start. */
+static void
+says_that_an_old_file_is_left (struct setup *s, const void *data)
+{
+    g_autoptr (GPtrArray) findings = vmf_findings_new ();
+    put_old (s);
+    put (s->folder, ".web01.xml.vmferry-old", "older xml");
+    g_autoptr (vmf_target) target = open_target (s);
+    g_assert_true (target->ops->check (target, s->vm, s->wishes, 2, findings, NULL));
+    assert_finding (findings, VMF_FINDING_BLOCKING, ".web01.xml.vmferry-old", "vmferry clean", NULL);
+}
+
+static void
+mount_over_old (void *data)
+{
+    struct setup *s = data;
+    g_autofree char *old = g_build_filename (s->folder, ".web01.xml.vmferry-old", NULL);
+    g_assert_cmpint (mount (old, old, NULL, MS_BIND, NULL), ==, 0); /* unlink() is EBUSY then */
+}
+
+static void
+says_what_it_could_not_delete (struct setup *s, const void *data)
+{
+    if (geteuid () != 0 || unshare (CLONE_NEWNS) != 0)
+        return g_test_skip ("this mounts something, which needs root");
+    g_assert_cmpint (mount ("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), ==, 0);
+    g_autofree char *old = g_build_filename (s->folder, ".web01.xml.vmferry-old", NULL);
+    put_old (s);
+    faults = (struct faults){ 0 };
+    g_assert_true (import (s));
+    unsigned all = faults.calls;
+    put_old (s);
+    faults = (struct faults){ .hook_at = all, .hook = mount_over_old, .hook_data = s };
+    g_autoptr (vmf_target) target = open_target (s);
+    g_autoptr (GPtrArray) disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, NULL);
+    write_start (((struct vmf_target_disk *)g_ptr_array_index (disks, 1))->path, "new");
+    g_autofree char *made = target->ops->finish (target, s->vm, "<new/>", NULL);
+    faults = (struct faults){ 0 };
+    g_assert_nonnull (made);
+    g_assert_nonnull (target->remains);
+    g_assert_nonnull (strstr (target->remains, old));
+    g_assert_cmpint (umount2 (old, MNT_DETACH), ==, 0);
+    g_assert_true (vmf_target_undo_leftovers (s->work, NULL, NULL));
+    assert_names (s, finished);
+}
+
 /* Everything as before, or all of the new; nothing besides. True: the new. */
 static bool
 assert_old_or_new (struct setup *s)
@@ -473,6 +565,9 @@ main (int argc, char **argv)
     ADD ("/target/directory/loses-the-race-at-finish", NULL, loses_the_race_at_finish);
     ADD ("/target/directory/loses-the-race-at-each-step", NULL, loses_the_race_at_each_step);
     ADD ("/target/directory/two-imports-of-one-name", NULL, two_imports_of_one_name);
+    ADD ("/target/directory/never-replaces-what-is-in-use", NULL, never_replaces_what_is_in_use);
+    ADD ("/target/directory/says-that-an-old-file-is-left", NULL, says_that_an_old_file_is_left);
+    ADD ("/target/directory/says-what-it-could-not-delete", NULL, says_what_it_could_not_delete);
     ADD ("/target/directory/killed-at-each-step", NULL, killed_at_each_step);
     ADD ("/target/directory/killed-at-each-step-of-a-replace", "replace", killed_at_each_step);
     ADD ("/target/directory/fails-at-each-step", NULL, fails_at_each_step);

@@ -162,6 +162,28 @@ too_large_a_machine (struct lab *lab, const void *data)
     assert_finding (slow, VMF_FINDING_WARNING, "255 virtual CPUs", NULL);
 }
 
+/* The preflight asks about the machine that will be written: Windows 11 has q35 whatever its source had, and a 32-bit
+   guest an x86_64 one. */
+static void
+asks_about_the_machine_that_is_written (struct lab *lab, const void *data)
+{
+    lab->vm->machine = VMF_MACHINE_I440FX;
+    lab->vm->os_windows = true;
+    lab->vm->os_id = g_strdup ("windows11_64Guest");
+    lab->vm->arch = g_strdup ("i686");
+    lab->vm->vcpus = 4000;
+    g_autoptr (GPtrArray) findings = lab_check (lab);
+    assert_finding (findings, VMF_FINDING_BLOCKING, "machine type q35 takes at most", NULL);
+}
+
+static void
+unknown_architecture (struct lab *lab, const void *data)
+{
+    lab->vm->arch = g_strdup ("ppc64le");
+    g_autoptr (GPtrArray) findings = lab_check (lab);
+    assert_finding (findings, VMF_FINDING_BLOCKING, "ppc64le", "x86_64 and aarch64 only", NULL);
+}
+
 static void
 machine_types (struct lab *lab, const void *data)
 {
@@ -240,6 +262,9 @@ main (int argc, char **argv)
     lab_add ("/target/libvirt-check/volume-is-there", NULL, volume_is_there);
     lab_add ("/target/libvirt-check/space", NULL, space);
     lab_add ("/target/libvirt-check/too-large-a-machine", NULL, too_large_a_machine);
+    lab_add ("/target/libvirt-check/asks-about-the-machine-that-is-written", NULL,
+             asks_about_the_machine_that_is_written);
+    lab_add ("/target/libvirt-check/unknown-architecture", NULL, unknown_architecture);
     lab_add ("/target/libvirt-check/machine-types", NULL, machine_types);
     lab_add ("/target/libvirt-check/firmware", NULL, firmware);
     g_test_add_func ("/target/libvirt-check/hypervisors-elsewhere", hypervisors_elsewhere);

@@ -286,6 +286,46 @@ replace_leaves_shared_volume (struct lab *lab, const void *data)
     g_assert_true (g_file_test (shared, G_FILE_TEST_EXISTS));
 }
 
+/* The other domain names the volume by its pool, or is an overlay's, whose backing file it is. */
+static void
+replace_leaves_volume_used_otherwise (struct lab *lab, const void *data)
+{
+    const bool by_overlay = data != NULL;
+    g_autoptr (GError) error = NULL;
+    put_old (lab, REPLACE);
+    g_autofree char *shared = g_build_filename (lab->folder, "web01-sdb.raw", NULL),
+                    *overlay = g_build_filename (lab->folder, "clone.qcow2", NULL);
+    if (by_overlay)
+        g_free (output_of ("qemu-img", "create", "-q", "-f", "qcow2", "-b", shared, "-F", "raw", overlay, NULL));
+    else
+        lab_define_with (lab, "other",
+                         "<disk type='volume' device='disk'><source pool='default' volume='web01-sdb.raw'/>"
+                         "<target dev='vda' bus='virtio'/></disk>");
+    g_autoptr (GPtrArray) findings = lab_check (lab);
+    assert_finding (findings, VMF_FINDING_WARNING, "web01-sdb.raw", "stays", NULL);
+    lab_import (lab, &error);
+    g_assert_no_error (error);
+    g_assert_true (g_file_test (shared, G_FILE_TEST_EXISTS));
+}
+
+/* The TPM's keys open the guest's disk: BitLocker's above all. */
+static void
+replace_keeps_tpm_keys (struct lab *lab, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autofree char *program = g_find_program_in_path ("swtpm_setup");
+    if (!program)
+        return g_test_skip ("without swtpm libvirt defines no domain with a TPM");
+    lab->replace = true;
+    lab_define_with (lab, "web01", "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>");
+    g_autofree char *said = output_of ("virsh", "-q", "-c", lab->uri, "domuuid", "web01", NULL);
+    g_autofree char *keys = g_strdup_printf ("/var/lib/libvirt/swtpm/%s/tpm2", g_strstrip (said));
+    g_assert_cmpint (g_mkdir_with_parents (keys, 0700), ==, 0);
+    lab_import (lab, &error);
+    g_assert_no_error (error);
+    g_assert_true (g_file_test (keys, G_FILE_TEST_IS_DIR));
+}
+
 /* A volume of ours was deleted by hand and made again by somebody: not ours. */
 static void
 leaves_what_is_not_ours (struct lab *lab, const void *data)
@@ -332,6 +372,9 @@ main (int argc, char **argv)
     lab_add ("/target/libvirt/replace-says-what-goes", NULL, replace_says_what_goes);
     lab_add ("/target/libvirt/replace-needs-it-shut-off", NULL, replace_needs_it_shut_off);
     lab_add ("/target/libvirt/replace-leaves-shared-volume", NULL, replace_leaves_shared_volume);
+    lab_add ("/target/libvirt/replace-leaves-volume-used-by-pool", NULL, replace_leaves_volume_used_otherwise);
+    lab_add ("/target/libvirt/replace-leaves-volume-used-by-overlay", "overlay", replace_leaves_volume_used_otherwise);
+    lab_add ("/target/libvirt/replace-keeps-tpm-keys", NULL, replace_keeps_tpm_keys);
     lab_add ("/target/libvirt/leaves-what-is-not-ours", NULL, leaves_what_is_not_ours);
     lab_add ("/target/libvirt/clears-when-the-pool-is-back", NULL, clears_when_the_pool_is_back);
     lab_add ("/target/libvirt/killed-at-each-step", &plain, killed_at_each_step);

@@ -193,7 +193,7 @@ test_gzip_chunks_and_order (void)
     g_assert_nonnull (strstr (disk_at (vm, 1)->place.path, "chunks"));
     g_assert_cmpint (disk_at (vm, 2)->place.location, ==, VMF_LOCATION_OTHER);
     g_assert_nonnull (strstr (disk_at (vm, 2)->place.path, "difference to disk d1"));
-    g_assert_true (has_note (vm, "only the first is read, not: b"));
+    g_assert_true (has_note (vm, "holds 2 machines; this is one, --vm chooses another: b"));
 }
 
 static void

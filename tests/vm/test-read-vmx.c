@@ -116,6 +116,39 @@ test_topology (void)
     g_assert_true (vm->tpm);
 }
 
+static void
+test_mac (void)
+{
+    static const struct
+    {
+        const char *lines, *mac;
+    } cases[] = {
+        { "ethernet0.addressType = \"generated\"\nethernet0.address = \"00:50:56:00:00:01\"\n"
+          "ethernet0.generatedAddress = \"00:0c:29:00:00:02\"\n",
+          "00:0c:29:00:00:02" },
+        { "ethernet0.addressType = \"static\"\nethernet0.address = \"00:50:56:00:00:01\"\n"
+          "ethernet0.generatedAddress = \"00:0c:29:00:00:02\"\n",
+          "00:50:56:00:00:01" },
+        { "ethernet0.address = \"00:50:56:00:00:01\"\n", "00:50:56:00:00:01" },
+        { "ethernet0.address = \"01:50:56:00:00:01\"\n", NULL }, /* a group's */
+        { "ethernet0.address = \"nonsense\"\n", NULL },
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+        g_autofree char *text = g_strconcat ("ethernet0.present = \"TRUE\"\n", cases[i].lines, NULL);
+        g_autoptr (vmf_vm) vm = read_small (text);
+        g_assert_cmpstr (nic_at (vm, 0)->mac, ==, cases[i].mac);
+        g_assert_cmpuint (vm->notes->len, ==, cases[i].mac ? 0 : 1);
+    }
+}
+
+static void
+test_arm (void)
+{
+    g_autoptr (vmf_vm) vm = read_small ("guestOS = \"arm-debian12-64\"\n");
+    g_assert_cmpstr (vm->arch, ==, "aarch64");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -127,5 +160,7 @@ main (int argc, char **argv)
     g_test_add_func ("/vm/vmx/escapes-and-encoding", test_escapes_and_encoding);
     g_test_add_func ("/vm/vmx/disk-and-boot-order", test_order);
     g_test_add_func ("/vm/vmx/topology", test_topology);
+    g_test_add_func ("/vm/vmx/mac", test_mac);
+    g_test_add_func ("/vm/vmx/arm", test_arm);
     return g_test_run ();
 }

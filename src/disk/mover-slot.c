@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The life of one request: free → reading → read → working → (writing) → free, and back to reading when it failed. */
+#include "disk/mover-internal.h"
+
+#include "base/error.h"
+#include "base/text.h"
+#include "disk/zero.h"
+
+#include <errno.h>
+
+enum
+{
+    RETRY_FIRST_US = 50 * 1000,
+    RETRY_MAX_US = 5 * 1000 * 1000,
+    QUEUE_SLACK_US = 100 * 1000, /* how much longer than the shortest a request may take before it counts as queueing */
+    FAST_US = 20 * 1000,         /* requests shorter than this may grow */
+    TUNE_MIN_US = 5 * 1000,      /* a round is at least so long, or its throughput says nothing */
+    TUNE_AGAIN_US = 1000 * 1000,
+};
+
+static void
+release (struct slot *slot)
+{
+    if (!slot->probe)
+        slot->task.mover->busy_bytes -= slot->length;
+    slot->state = SLOT_FREE;
+    slot->here = slot->failed = false;
+    slot->link = NULL;
+    slot->tries = 0;
+    slot->failed_us = 0;
+}
+
+/* The slot's bytes are on the target. */
+static void
+complete (struct slot *slot)
+{
+    struct vmf_mover *mover = slot->task.mover;
+    mover_count (&mover->progress->done, slot->length);
+    checkpoint_note (mover, slot);
+    release (slot);
+}
+
+/* ---- reading ---- */
+
+/* Its read failed: it is tried again, unless it failed for too long. */
+static void
+fail_read (struct slot *slot, int error, const char *words, int64_t now_us)
+{
+    struct vmf_mover *mover = slot->task.mover;
+    g_autofree char *trouble = vmf_text_printable (words, 200);
+    slot->state = SLOT_AGAIN;
+    slot->link = slot->probe ? slot->link : NULL;
+    slot->failed_us = slot->failed_us ? slot->failed_us : now_us;
+    slot->retry_us = now_us + MIN ((int64_t)RETRY_FIRST_US << MIN (slot->tries, 10u), (int64_t)RETRY_MAX_US);
+    slot->tries++;
+    if (now_us - slot->failed_us < mover->options->retry_ms * 1000)
+    {
+        mover_count (&mover->progress->retries, 1);
+        return;
+    }
+    mover_fail (mover, g_error_new (VMF_ERROR, VMF_ERROR_FAILED,
+                                    "reading from the source failed at byte %" G_GUINT64_FORMAT " (%u tries): %s",
+                                    (guint64)slot->offset, slot->tries, error ? g_strerror (error) : trouble));
+}
+
+static int
+on_read (void *data, int *error)
+{
+    struct slot *slot = data;
+    struct vmf_mover *mover = slot->task.mover;
+    mover->reading--;
+    if (*error != 0)
+        fail_read (slot, *error, "", g_get_monotonic_time ());
+    else
+        slot->state = SLOT_READ;
+    return 1;
+}
+
+static void
+submit_read (struct slot *slot, int64_t now_us)
+{
+    struct vmf_mover *mover = slot->task.mover;
+    if (!slot->probe)
+        slot->link = slot->here ? mover_least_busy (mover->targets, mover->n_targets)
+                                : mover_least_busy (mover->sources, mover->n_sources);
+    slot->started_us = now_us;
+    slot->state = SLOT_READING;
+    mover->reading++;
+    nbd_completion_callback done = { .callback = on_read, .user_data = slot };
+    if (slot->link && nbd_aio_pread (slot->link->nbd, slot->buffer, slot->length, slot->offset, done, 0) >= 0)
+        return;
+    mover->reading--;
+    fail_read (slot, nbd_get_errno (), vmf_nbd_words (), now_us);
+}
+
+/* A free slot with room for LENGTH bytes: the smallest kind that has it. */
+static struct slot *
+free_slot (struct vmf_mover *mover, size_t length)
+{
+    struct slot *best = NULL;
+    for (unsigned i = 0; i < mover->n_slots; i++)
+    {
+        struct slot *slot = &mover->slots[i];
+        if (slot->state == SLOT_FREE && !slot->probe && slot->room >= length && (!best || slot->room < best->room))
+            best = slot;
+    }
+    if (best && !best->buffer)
+        best->buffer = g_malloc (best->room);
+    return best;
+}
+
+/* How much of PIECE stands on the target already (from its beginning); else how much does not. */
+static bool
+is_here (struct vmf_mover *mover, struct vmf_extent *piece, bool *here)
+{
+    g_autoptr (GArray) status = g_array_new (FALSE, FALSE, sizeof (struct vmf_nbd_status));
+    g_autoptr (GError) error = NULL;
+    uint64_t length = 0;
+    if (!vmf_nbd_block_status (mover->targets[0].nbd, "qemu:allocation-depth", piece->offset, piece->length, status,
+                               mover->options->name, &error))
+        return mover_fail (mover, g_steal_pointer (&error)), false;
+    *here = g_array_index (status, struct vmf_nbd_status, 0).flags == 1;
+    for (guint i = 0; i < status->len; i++)
+    {
+        const struct vmf_nbd_status *one = &g_array_index (status, struct vmf_nbd_status, i);
+        if ((one->flags == 1) != *here)
+            break;
+        length += one->length_bytes;
+    }
+    /* Whole blocks: QEMU's clusters are ours, so a part of one is not seen; the rest of the piece is asked for again.
+     */
+    uint64_t rest = piece->length - length;
+    if (rest > 0)
+        vmf_queue_put_back (mover->queue, piece->offset + length, rest);
+    piece->length = length;
+    return true;
+}
+
+/* The next piece into a slot. False: nothing to send now. */
+static bool
+take_piece (struct vmf_mover *mover, int64_t now_us)
+{
+    struct vmf_extent piece;
+    bool here = false;
+    if (!vmf_queue_next (mover->queue, mover->request_bytes, &piece))
+        return false;
+    if (mover->options->skip_present && !is_here (mover, &piece, &here))
+        return false;
+    if (here)
+        mover_count (&mover->progress->here, piece.length);
+    if (here && !mover->options->journal)
+    {
+        mover_count (&mover->progress->done, piece.length);
+        return true;
+    }
+    struct slot *slot = free_slot (mover, piece.length);
+    slot->offset = piece.offset;
+    slot->length = piece.length;
+    slot->here = here;
+    mover->busy_bytes += piece.length;
+    submit_read (slot, now_us);
+    return true;
+}
+
+/* The room of the largest free slot. */
+static size_t
+free_room (const struct vmf_mover *mover)
+{
+    size_t room = 0;
+    for (unsigned i = 0; i < mover->n_slots; i++)
+        if (mover->slots[i].state == SLOT_FREE && !mover->slots[i].probe)
+            room = MAX (room, mover->slots[i].room);
+    return room;
+}
+
+static bool
+may_read (struct vmf_mover *mover)
+{
+    size_t room = free_room (mover);
+    struct vmf_extent next;
+    if (mover->reading >= mover->limit || !mover_least_busy (mover->sources, mover->n_sources)
+        || !vmf_queue_peek (mover->queue, mover->request_bytes, &next) || room < next.length)
+        return false;
+    if (checkpoint_unproven (mover) + next.length > UNPROVEN_MAX_BYTES)
+        return false;
+    mover->paced_us = vmf_pace_take (mover->options->pace, next.length);
+    return mover->paced_us == 0;
+}
+
+void
+slot_send_due (struct vmf_mover *mover, int64_t now_us)
+{
+    for (unsigned i = 0; i < mover->n_slots && !mover->failure; i++)
+    {
+        struct slot *slot = &mover->slots[i];
+        if (slot->state == SLOT_AGAIN && slot->retry_us <= now_us
+            && (slot->probe || mover_least_busy (mover->sources, mover->n_sources)))
+            submit_read (slot, now_us);
+    }
+    mover->paced_us = 0;
+    while (!mover->failure && may_read (mover) && take_piece (mover, now_us))
+        ;
+}
+
+/* The connection that PROBE was for is gone. */
+static void
+end_trial (struct slot *probe)
+{
+    if (probe->state == SLOT_WORKING)
+        probe->link = NULL; /* released when the worker gives it back */
+    else
+        release (probe);
+}
+
+void
+slot_drop_link (struct vmf_mover *mover, struct vmf_link *link, const char *why, int64_t now_us)
+{
+    vmf_link_drop (link, why);
+    for (unsigned i = 0; i < mover->n_slots; i++)
+    {
+        struct slot *slot = &mover->slots[i];
+        bool reading = slot->state == SLOT_READING && slot->link == link;
+        mover->reading -= reading;
+        if (slot->probe && slot->link == link)
+            end_trial (slot);
+        else if (reading)
+            fail_read (slot, 0, why, now_us);
+    }
+    for (unsigned i = 0; i < ASKS_MAX; i++)
+        if (mover->asks[i].link == link)
+        {
+            vmf_queue_unanswered (mover->queue, mover->asks[i].id);
+            mover->asks[i].link = NULL;
+        }
+}
+
+int64_t
+slot_next_us (const struct vmf_mover *mover)
+{
+    int64_t next_us = INT64_MAX;
+    for (unsigned i = 0; i < mover->n_slots; i++)
+        if (mover->slots[i].state == SLOT_AGAIN)
+            next_us = MIN (next_us, mover->slots[i].retry_us);
+    return next_us;
+}
+
+static struct slot *
+free_probe (struct vmf_mover *mover)
+{
+    for (unsigned i = 0; i < mover->n_slots; i++)
+        if (mover->slots[i].probe && mover->slots[i].state == SLOT_FREE)
+            return &mover->slots[i];
+    return NULL;
+}
+
+/* The source came back: a block that was read before must be as it was. Until then nothing else is read there, so what
+   is on the target and in the journal is of one source. */
+void
+slot_probe (struct vmf_mover *mover, struct vmf_link *link)
+{
+    struct slot *slot = free_probe (mover);
+    if (mover->n_samples == 0)
+        vmf_link_trust (link);
+    else if (!slot) /* those of connections that died meanwhile: a worker still has them */
+        slot_drop_link (mover, link, "too many connections died", g_get_monotonic_time ());
+    else
+    {
+        unsigned sample = mover->n_probes++ % mover->n_samples;
+        slot->buffer = slot->buffer ? slot->buffer : g_malloc (slot->room);
+        slot->offset = mover->samples[sample].offset;
+        slot->length = mover->samples[sample].length;
+        slot->expected = mover->samples[sample].digest;
+        slot->link = link;
+        submit_read (slot, g_get_monotonic_time ());
+    }
+}
+
+/* ---- digest and zero detection; direct writes ---- */
+
+static size_t
+block_length (const struct slot *slot, unsigned block)
+{
+    return MIN (slot->length - (size_t)block * VMF_BLOCK_BYTES, (size_t)VMF_BLOCK_BYTES);
+}
+
+static unsigned
+n_blocks (const struct slot *slot)
+{
+    return (unsigned)((slot->length + VMF_BLOCK_BYTES - 1) / VMF_BLOCK_BYTES);
+}
+
+/* Finds zeroes and digests block by block; with a block in the cache both cost little more than one. */
+static void
+take_digests (struct slot *slot, bool no_digests)
+{
+    slot->zero = 0;
+    for (unsigned i = 0; i < n_blocks (slot); i++)
+    {
+        const char *block = slot->buffer + (size_t)i * VMF_BLOCK_BYTES;
+        slot->digests[i] = no_digests ? (struct vmf_digest){ { !vmf_zero_is (block, block_length (slot, i)) } }
+                                      : vmf_digest_block (block, block_length (slot, i));
+        if (vmf_digest_is_zero (&slot->digests[i]))
+            slot->zero |= 1u << i;
+    }
+}
+
+/* The run of blocks from *FIRST on that are not zero; false: there is none. LENGTH in bytes. */
+static bool
+next_run (const struct slot *slot, unsigned *first, size_t *length)
+{
+    unsigned n = n_blocks (slot), end;
+    while (*first < n && slot->zero & 1u << *first)
+        (*first)++;
+    for (end = *first; end < n && !(slot->zero & 1u << end); end++)
+        ;
+    *length = MIN (slot->length, (size_t)end * VMF_BLOCK_BYTES) - MIN (slot->length, (size_t)*first * VMF_BLOCK_BYTES);
+    return *length > 0;
+}
+
+static bool
+is_written (const struct slot *slot)
+{
+    return !slot->here && !slot->probe;
+}
+
+static void
+work (struct task *task)
+{
+    struct slot *slot = (struct slot *)task;
+    struct vmf_writer *writer = task->mover->options->writer;
+    int64_t begin_us = g_get_monotonic_time ();
+    take_digests (slot, task->mover->options->no_digests);
+    int64_t digested_us = g_get_monotonic_time ();
+    mover_count (&task->mover->digest_us, (uint64_t)(digested_us - begin_us));
+    size_t length;
+    for (unsigned i = 0; writer && is_written (slot) && next_run (slot, &i, &length);
+         i += (unsigned)((length + VMF_BLOCK_BYTES - 1) / VMF_BLOCK_BYTES))
+    {
+        uint64_t at = (uint64_t)i * VMF_BLOCK_BYTES;
+        if (!writer->ops->write (writer, slot->buffer + at, slot->offset + at, length, &slot->error))
+            return;
+        mover_count (&task->mover->progress->written, length);
+    }
+    mover_count (&task->mover->write_us, (uint64_t)(g_get_monotonic_time () - digested_us));
+}
+
+static int
+on_written (void *data, int *error)
+{
+    struct slot *slot = data;
+    if (*error != 0)
+        mover_fail (slot->task.mover,
+                    g_error_new (VMF_ERROR, *error == ENOSPC ? VMF_ERROR_NO_SPACE : VMF_ERROR_FAILED,
+                                 "writing to the target failed at byte %" G_GUINT64_FORMAT ": %s%s",
+                                 (guint64)slot->offset, g_strerror (*error),
+                                 *error == ENOSPC ? "; make room there or choose another target" : ""));
+    slot->failed = slot->failed || *error != 0;
+    if (--slot->writes > 0)
+        return 1;
+    slot->task.mover->writing--;
+    if (!slot->failed)
+        complete (slot);
+    return 1;
+}
+
+static void
+send_writes (struct slot *slot)
+{
+    struct vmf_mover *mover = slot->task.mover;
+    int good = 0;
+    size_t length;
+    slot->state = SLOT_WRITING;
+    mover->writing++;
+    slot->writes = 1; /* held while sending: a write may end at once */
+    for (unsigned i = 0; next_run (slot, &i, &length);
+         i += (unsigned)((length + VMF_BLOCK_BYTES - 1) / VMF_BLOCK_BYTES))
+    {
+        uint64_t at = (uint64_t)i * VMF_BLOCK_BYTES;
+        struct vmf_link *link = mover_least_busy (mover->targets, mover->n_targets);
+        nbd_completion_callback done = { .callback = on_written, .user_data = slot };
+        slot->writes++;
+        if (!link || nbd_aio_pwrite (link->nbd, slot->buffer + at, length, slot->offset + at, done, 0) < 0)
+        {
+            mover_fail (mover, g_error_new (VMF_ERROR, VMF_ERROR_FAILED, "the target: %s", vmf_nbd_words ()));
+            return;
+        }
+        mover_count (&mover->progress->written, length);
+    }
+    on_written (slot, &good);
+}
+
+static void
+check_probe (struct slot *slot)
+{
+    struct vmf_mover *mover = slot->task.mover;
+    if (slot->link && vmf_digest_equal (&slot->digests[0], &slot->expected))
+        vmf_link_trust (slot->link);
+    else if (slot->link)
+        mover_fail (mover,
+                    g_error_new (VMF_ERROR, VMF_ERROR_CORRUPT,
+                                 "the source came back with other content: byte %" G_GUINT64_FORMAT
+                                 " and what follows is not what was read before; the copy is of no use, begin anew",
+                                 (guint64)slot->offset));
+    release (slot);
+}
+
+/* Keeps a few blocks of what was read, now and then another one. Zeroes are on every disk. */
+static void
+keep_sample (struct slot *slot)
+{
+    struct vmf_mover *mover = slot->task.mover;
+    bool full = mover->n_samples == SAMPLES_MAX;
+    if (slot->zero & 1 || mover->options->no_digests || (full && g_random_int_range (0, SAMPLES_MAX) != 0))
+        return;
+    unsigned i = full ? (unsigned)g_random_int_range (0, SAMPLES_MAX) : mover->n_samples++;
+    mover->samples[i].offset = slot->offset;
+    mover->samples[i].length = block_length (slot, 0);
+    mover->samples[i].digest = slot->digests[0];
+}
+
+static void
+worked (struct task *task)
+{
+    struct slot *slot = (struct slot *)task;
+    struct vmf_mover *mover = task->mover;
+    mover->working--;
+    if (slot->error)
+    {
+        mover_fail (mover, g_steal_pointer (&slot->error));
+        release (slot);
+        return;
+    }
+    if (slot->probe)
+    {
+        check_probe (slot);
+        return;
+    }
+    uint64_t zero = 0;
+    for (unsigned i = 0; i < n_blocks (slot); i++)
+        zero += slot->zero & 1u << i ? block_length (slot, i) : 0;
+    if (!slot->here)
+    {
+        mover_count (&mover->progress->read, slot->length);
+        mover_count (&mover->progress->zero, zero);
+        keep_sample (slot);
+    }
+    if (mover->options->writer || slot->here)
+        complete (slot);
+    else
+        send_writes (slot);
+}
+
+/* How many reads are in flight, by what that brought in the time of one round of them: doubled while throughput grows
+ * with it, back to where it no longer did, fewer when requests only queue. Tried again every second: lines change.
+ */
+static void
+tune_limit (struct vmf_mover *mover, int64_t now_us)
+{
+    struct vmf_mover_tuning *tuning = &mover->tuning;
+    double rate = (double)tuning->bytes / (double)(now_us - tuning->since_us);
+    if (mover->queueing)
+        mover->limit = MAX (mover->limit - mover->limit / 4 - 1, 2);
+    else if (tuning->growing && rate > tuning->best_rate * 1.1)
+        mover->limit = MIN (mover->limit * 2, SLOTS_MAX);
+    else if (tuning->growing)
+        mover->limit = MAX (mover->limit / 2, 2);
+    tuning->growing =
+        !mover->queueing && (tuning->growing ? rate > tuning->best_rate * 1.1 : now_us >= tuning->again_us);
+    if (!tuning->growing)
+        tuning->again_us = MAX (tuning->again_us, now_us + TUNE_AGAIN_US);
+    tuning->best_rate = rate;
+    tuning->bytes = 0;
+    tuning->reads = 0;
+    tuning->since_us = now_us;
+}
+
+/* Called with a request that was answered. */
+static void
+tune (struct vmf_mover *mover, const struct slot *slot, int64_t now_us)
+{
+    struct vmf_mover_tuning *tuning = &mover->tuning;
+    int64_t took_us = now_us - slot->started_us;
+    if (mover->shortest_us == 0 || took_us < mover->shortest_us)
+        mover->shortest_us = took_us;
+    tuning->bytes += slot->length;
+    if (++tuning->reads < mover->limit || now_us - tuning->since_us < TUNE_MIN_US)
+        return;
+    mover->queueing = took_us > mover->shortest_us + QUEUE_SLACK_US;
+    tune_limit (mover, now_us);
+    if (took_us < FAST_US || took_us < 2 * mover->shortest_us)
+        mover->request_bytes = MIN (mover->request_bytes * 2, REQUEST_MAX_BYTES);
+    else if (mover->queueing)
+        mover->request_bytes = MAX (mover->request_bytes / 2, REQUEST_MIN_BYTES);
+}
+
+void
+slot_pass_on (struct vmf_mover *mover, int64_t now_us)
+{
+    for (unsigned i = 0; i < mover->n_slots; i++)
+    {
+        struct slot *slot = &mover->slots[i];
+        if (slot->state != SLOT_READ)
+            continue;
+        if (!slot->here && !slot->probe && slot->tries == 0)
+            tune (mover, slot, now_us);
+        slot->state = SLOT_WORKING;
+        slot->task.work = work;
+        slot->task.ended = worked;
+        mover->working++;
+        mover_hand_over (&slot->task);
+    }
+}
