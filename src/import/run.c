@@ -90,8 +90,12 @@ undo (struct vmf_import *import)
     stop_everything (import);
     import->kept = !import->finished && (import->resumed || (import->options.keep_work && import->created))
                    && vmf_work_is_resumable (vmf_work_get_dir (import->work));
-    if (import->created && !import->finished && !import->kept && !import->target->ops->abort (import->target, &error))
-        import_say (import, VMF_IMPORT_WARNING, "%s", error->message);
+    if (import->created && !import->finished && !import->kept)
+    {
+        vmf_work_forget_state (vmf_work_get_dir (import->work));
+        if (!import->target->ops->abort (import->target, &error))
+            import_say (import, VMF_IMPORT_WARNING, "%s", error->message);
+    }
     import->created = false;
     if (!import->kept)
         look_for_leftovers (import);
@@ -275,7 +279,8 @@ end_finished (struct vmf_import *import, GError **error)
 static bool
 go_on (struct vmf_import *import, GError **error)
 {
-    if (vmf_undo_is_committed (vmf_work_get_dir (import->work)))
+    bool committed = vmf_undo_is_committed (vmf_work_get_dir (import->work));
+    if (committed || (import->resume == IMPORT_RESUME_FINISH && !vmf_work_has_undo (import->work)))
         return end_finished (import, error);
     if (!adopt_target (import, error))
         return false;

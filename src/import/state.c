@@ -13,8 +13,9 @@
 /* The user's options that are plain text: member of struct vmf_import_options and key, once for both ways. */
 #define TEXT_OPTIONS(X)                                                                                                \
     X (source)                                                                                                         \
-    X (vm) X (format) X (target) X (pool) X (name) X (cpu_model) X (machine_type) X (os_name) X (firmware)             \
-        X (disk_format) X (root)
+    X (vm)                                                                                                             \
+    X (format) X (target) X (pool) X (name) X (cpu_model) X (machine_type) X (os_name) X (firmware) X (disk_format)    \
+        X (root)
 #define LIST_OPTIONS(X) X (networks) X (disks) X (v2v_options)
 
 static const char *const stages[] = { "copy", "commit", "finish" }; /* in the order of enum import_resume */

@@ -176,6 +176,7 @@ clear_dead (const char *dir, GPtrArray *removed, bool *locked, GError **error)
     if (fd < 0)
         return errno != EWOULDBLOCK || fail_living (dir, error);
     *locked = true;
+    vmf_work_forget_state (dir);
     remove_noted (dir);
     bool good = vmf_target_undo_leftovers (dir, removed, error) && remove_tree (dir, error);
     if (good && removed)
@@ -249,6 +250,13 @@ take_dir (const char *dir, GError **error)
     work->dir = g_strdup (dir);
     work->lock_fd = fd;
     return work;
+}
+
+void
+vmf_work_forget_state (const char *dir)
+{
+    g_autofree char *state = g_build_filename (dir, VMF_WORK_STATE_NAME, NULL);
+    g_unlink (state);
 }
 
 bool

@@ -44,6 +44,9 @@ bool vmf_work_note_file (struct vmf_work *work, const char *name, const char *pa
  */
 char *vmf_work_root (const struct vmf_settings *settings);
 
+/* From here on DIR cannot be resumed: what it stands for is being undone. */
+void vmf_work_forget_state (const char *dir);
+
 /* Clears the dead below work.dir that cannot be resumed; RESUMABLE (char*) gets the directories of those that can. */
 bool vmf_work_clear_all (const struct vmf_settings *settings, GPtrArray *resumable, GPtrArray *removed, GError **error);
 
