@@ -37,6 +37,7 @@ class Server:
 
     def __init__(self, image, kind, work, threads=None):
         self.socket, self.pid_file = os.path.join(work, "source.sock"), os.path.join(work, "source.pid")
+        self.log = os.path.join(work, "source.log")
         self.uri = "nbd+unix:///?socket=" + self.socket
         self.argv = ["nbdkit", "-f", "-r", "--exit-with-parent", "-U", self.socket, "-P", self.pid_file,
                      *(["-t", str(threads)] if threads else []), *SOURCES[kind].filters, "file", image,
@@ -44,10 +45,13 @@ class Server:
         self.process = None
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            preexec_fn=die_with_parent)
         while not os.path.exists(self.pid_file):
             if self.process.poll() is not None:
-                raise OSError("nbdkit did not start: " + " ".join(self.argv))
+                with open(self.log, encoding="utf-8", errors="replace") as log:
+                    raise OSError("nbdkit did not start: " + log.read())
             time.sleep(0.01)
         return self
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The queue: `needed` is all that the pass needs, `todo` what of it is known to be data; behind `cursor` it was handed out. */
+/* The queue: `needed` is what the pass needs by the answers that come yet, `todo` what is known to be data; before
+   `cursor` it was handed out. */
 #include "disk/queue.h"
 
 #include <libnbd.h>
@@ -31,7 +32,7 @@ struct vmf_queue
 {
     struct vmf_extents *needed, *todo;
     uint64_t size_bytes, todo_bytes, cursor, asked_to;
-    bool extents, mixed; /* mixed: todo may hold what is not answered yet, because it was added */
+    bool extents;
     struct ask asks[ASKS];
     uint64_t *hole_bytes;
 };
@@ -112,26 +113,30 @@ vmf_queue_put_back (struct vmf_queue *queue, uint64_t offset, uint64_t length)
 
 /* ---- asking ---- */
 
-/* Adds the part of FROM that lies in [OFFSET, END) to TO. */
-static void
-add_part (struct vmf_extents *to, const struct vmf_extents *from, uint64_t offset, uint64_t end)
+/* The part of what is needed that lies in [OFFSET, END). A new set. */
+static struct vmf_extents *
+needed_part (const struct vmf_queue *queue, uint64_t offset, uint64_t end)
 {
+    struct vmf_extents *part = vmf_extents_new ();
     struct vmf_extent extent;
-    for (uint64_t at = offset; vmf_extents_next (from, at, &extent) && extent.offset < end;
+    for (uint64_t at = offset; vmf_extents_next (queue->needed, at, &extent) && extent.offset < end;
          at = extent.offset + extent.length)
-        vmf_extents_add (to, extent.offset, MIN (extent.length, end - extent.offset));
+        vmf_extents_add (part, extent.offset, MIN (extent.length, end - extent.offset));
+    return part;
+}
+
+static uint64_t
+needed_bytes (const struct vmf_queue *queue, uint64_t offset, uint64_t end)
+{
+    g_autoptr (vmf_extents) part = needed_part (queue, offset, end);
+    return vmf_extents_total (part);
 }
 
 /* What is needed of [OFFSET, END) and no zero range of ZEROES becomes todo; it is not asked about again. */
 static void
 settle (struct vmf_queue *queue, uint64_t offset, uint64_t end, const struct vmf_extents *zeroes)
 {
-    g_autoptr (vmf_extents) data = vmf_extents_new (), added = vmf_extents_new ();
-    add_part (data, queue->needed, offset, end);
-    if (queue->mixed)
-        add_part (added, queue->todo, offset, end);
-    for (size_t i = 0; i < vmf_extents_count (added); i++)
-        vmf_extents_remove (data, vmf_extents_nth (added, i).offset, vmf_extents_nth (added, i).length);
+    g_autoptr (vmf_extents) data = needed_part (queue, offset, end);
     uint64_t before = vmf_extents_total (data);
     for (size_t i = 0; zeroes && i < vmf_extents_count (zeroes); i++)
         vmf_extents_remove (data, vmf_extents_nth (zeroes, i).offset, vmf_extents_nth (zeroes, i).length);
@@ -253,13 +258,11 @@ vmf_queue_is_empty (const struct vmf_queue *queue)
 uint64_t
 vmf_queue_left (const struct vmf_queue *queue)
 {
-    g_autoptr (vmf_extents) left = vmf_extents_new ();
-    add_part (left, queue->todo, queue->cursor, queue->size_bytes);
+    uint64_t left = queue->todo_bytes + needed_bytes (queue, queue->asked_to, queue->size_bytes);
     for (unsigned i = 0; i < ASKS; i++)
         if (queue->asks[i].state != ASK_FREE)
-            add_part (left, queue->needed, queue->asks[i].offset, queue->asks[i].end);
-    add_part (left, queue->needed, queue->asked_to, queue->size_bytes);
-    return vmf_extents_total (left);
+            left += needed_bytes (queue, queue->asks[i].offset, queue->asks[i].end);
+    return left;
 }
 
 uint64_t
@@ -300,8 +303,8 @@ vmf_queue_add (struct vmf_queue *queue, uint64_t offset, uint64_t length)
     uint64_t before = vmf_queue_left (queue);
     vmf_extents_remove (queue->todo, 0, queue->cursor);
     vmf_extents_add (queue->todo, range.offset, range.length);
+    vmf_extents_remove (queue->needed, range.offset, range.length); /* an answer that comes yet changes nothing */
     queue->cursor = MIN (queue->cursor, range.offset);
     queue->todo_bytes = vmf_extents_total (queue->todo);
-    queue->mixed = true;
     return vmf_queue_left (queue) - before;
 }
