@@ -29,8 +29,8 @@ typedef struct vmf_proof
     uint64_t size_bytes;
     uint64_t data_bytes;  /* in blocks that are not zero */
     uint64_t known_bytes; /* of a table: in blocks that were read, zero or not */
-    GArray *ranges;      /* struct vmf_proof_range, rising */
-    char *sha256;        /* hexadecimal; NULL: not taken */
+    GArray *ranges;       /* struct vmf_proof_range, rising */
+    char *sha256;         /* hexadecimal; NULL: not taken */
 } vmf_proof;
 
 void vmf_proof_free (struct vmf_proof *proof);

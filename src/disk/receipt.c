@@ -10,14 +10,14 @@
 
 json_t *
 vmf_receipt_disk (const char *name, const char *source, const char *target, const char *format,
-                  const struct vmf_mover_progress *progress, const struct vmf_proof *read, const struct vmf_proof *proof,
-                  bool verified)
+                  const struct vmf_mover_progress *progress, const struct vmf_proof *read,
+                  const struct vmf_proof *proof, bool verified)
 {
     uint64_t zero_bytes = read ? read->known_bytes - read->data_bytes : progress->zero;
     uint64_t hole_bytes = read ? progress->needed - read->known_bytes : progress->hole;
-    return json_pack ("{s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:I}, s:b, s:o}", "name", name, "source", source, "target",
-                      target, "format", format, "counts", "data_bytes", (json_int_t)proof->data_bytes, "zero_bytes",
-                      (json_int_t)zero_bytes, "hole_bytes", (json_int_t)hole_bytes, "free_bytes",
+    return json_pack ("{s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:I}, s:b, s:o}", "name", name, "source", source,
+                      "target", target, "format", format, "counts", "data_bytes", (json_int_t)proof->data_bytes,
+                      "zero_bytes", (json_int_t)zero_bytes, "hole_bytes", (json_int_t)hole_bytes, "free_bytes",
                       (json_int_t)(proof->size_bytes - progress->needed), "verified", verified, "content",
                       vmf_proof_to_json (proof));
 }

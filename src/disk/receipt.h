@@ -4,7 +4,8 @@
 #include "disk/mover.h"
 #include "disk/proof.h"
 
-/* One disk's part. READ: what its journal says, of all runs; NULL: PROGRESS of the last one has to do. New reference. */
+/* One disk's part. READ: what its journal says, of all runs; NULL: PROGRESS of the last one has to do. New reference.
+ */
 json_t *vmf_receipt_disk (const char *name, const char *source, const char *target, const char *format,
                           const struct vmf_mover_progress *progress, const struct vmf_proof *read,
                           const struct vmf_proof *proof, bool verified);

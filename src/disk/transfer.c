@@ -22,7 +22,7 @@ struct vmf_transfer
     struct vmf_journal *journal;
     struct vmf_writer *writer;    /* NULL: an NBD target, or complete */
     char *partial, *journal_path; /* NULL: no file */
-    int lock_fd;                  /* of the growing file; 0: none */
+    int lock_fd;                  /* of the growing file or the device; 0: none */
     enum
     {
         GROWING,
@@ -190,6 +190,21 @@ open_file (struct vmf_transfer *transfer, enum vmf_journal_state state, GError *
     return transfer->writer != NULL;
 }
 
+/* The kernel gives it to one holder at a time: not while it is mounted, or part of an array or volume group. */
+static bool
+lock_device (struct vmf_transfer *transfer, GError **error)
+{
+    int fd = open (transfer->options.target, O_RDONLY | O_EXCL | O_CLOEXEC);
+    if (fd >= 0)
+        return transfer->lock_fd = fd, true;
+    if (errno != EBUSY)
+        return fail ("open", transfer->options.target, error);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_EXISTS,
+                 "%s is in use: it is mounted, or another program, perhaps another vmferry, holds it",
+                 transfer->options.target);
+    return false;
+}
+
 /* A device that was used before has other people's bytes where nothing is written (PITFALLS 47). */
 static bool
 open_device (struct vmf_transfer *transfer, enum vmf_journal_state state, GError **error)
@@ -200,6 +215,8 @@ open_device (struct vmf_transfer *transfer, enum vmf_journal_state state, GError
         g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is a block device; its format is raw", options->target);
         return false;
     }
+    if (!lock_device (transfer, error))
+        return false;
     transfer->writer = vmf_writer_open_raw (options->target, options->size_bytes, error);
     return transfer->writer
            && (state == VMF_JOURNAL_BEGUN
@@ -328,7 +345,7 @@ vmf_transfer_finish (struct vmf_transfer *transfer, GError **error)
         return false;
     g_clear_pointer (&transfer->writer, vmf_writer_free);
     if (!transfer->partial || transfer->found == NAMED)
-        return true;
+        return unlock (transfer), true;
     if (!check_free_name (transfer, error) || !end_journal (transfer, error))
         return false;
     unlock (transfer);
