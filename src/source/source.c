@@ -75,6 +75,7 @@ vmf_source_close (struct vmf_source *source)
     if (!source)
         return;
     g_free (source->address);
+    g_free (source->notice);
     source->ops->close (source);
 }
 
