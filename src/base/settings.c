@@ -56,8 +56,13 @@ static const struct vmf_setting table[] = {
     { "domain.machine", "", VMF_SETTING_STRING, 0, 0,
       "The machine type of imported VMs, as libvirt spells it: q35, pc, pc-q35-7.2. Blank: what fits the guest." },
     { "vddk.lib.dir", "/opt/vmware-vddk/vmware-vix-disklib-distrib", VMF_SETTING_PATH, 0, 0,
-      "Where VMware's VDDK was unpacked: the directory with lib64/libvixDiskLib.so.N. Where it is not there, the usual "
-      "places are looked through; 'vmferry doctor' says what was found." },
+      "Where VMware's VDDK was unpacked: the directory with lib64/libvixDiskLib.so.N. With the default the usual "
+      "places "
+      "are looked through as well; another directory is the only one." },
+    { "vddk.plugin", "auto", VMF_SETTING_STRING, 0, 0,
+      "Which nbdkit plugin uses VDDK: own (vmferry's), nbdkit (the distribution's nbdkit-vddk-plugin), or auto: "
+      "vmferry's where it is installed.",
+      "auto|own|nbdkit" },
     { "vddk.transports", "nbdssl:nbd", VMF_SETTING_STRING, 0, 0,
       "How VDDK may reach a disk, in this order, colons between: nbdssl, nbd, hotadd, san." },
     { "vddk.thumbprint", "", VMF_SETTING_STRING, 0, 0,
