@@ -5,15 +5,17 @@ _vmferry_options() {
     echo "--help --config= --set="
     case $1 in
     import)
-        echo "--to= --vm= --format= --name= --uuid= --cpus= --memory= --cpu-model= --machine= --firmware= --os= --network=
+        echo "--to= --vm= --password-file= --shut-down --format= --name= --uuid= --cpus= --memory= --cpu-model= --machine= --firmware= --os= --network=
             --mac= --pool= --disk= --disk-format= --preallocate --convert --no-convert --root= --v2v-option= --replace
             --dry-run --work= --keep-work --resume= --verify --receipt= --progress= --json"
         ;;
     copy) echo "--format= --source-format= --disk= --work= --replace --rate= --verify --receipt= --progress= --json" ;;
     verify) echo "--format=" ;;
     control) echo "--disk=" ;;
-    list) echo "--json" ;;
-    show) echo "--vm= --json --format=" ;;
+    list)
+        echo "--name= --os= --power= --datacenter= --cluster= --host= --folder= --tag= --password-file= --json"
+        ;;
+    show) echo "--vm= --json --format= --password-file=" ;;
     doctor) echo "--json" ;;
     clean) echo "--work=" ;;
     esac
@@ -24,11 +26,12 @@ _vmferry_values() {
     case $1 in
     --to) compgen -d -- "$2"; compgen -W 'qemu:///system qemu:///session' -- "$2" ;;
     --work | --resume) compgen -d -- "$2" ;;
-    --config | --receipt) compgen -f -- "$2" ;;
+    --config | --receipt | --password-file) compgen -f -- "$2" ;;
     --format) compgen -W 'raw qcow2 vmdk vhd vhdx vdi' -- "$2" ;;
     --disk-format) compgen -W 'qcow2 raw' -- "$2" ;;
     --progress) compgen -W 'auto terminal lines json none' -- "$2" ;;
     --cpu-model) compgen -W 'host-model host-passthrough' -- "$2" ;;
+    --power) compgen -W 'on off suspended template' -- "$2" ;;
     --firmware) compgen -W 'bios uefi' -- "$2" ;;
     --machine) compgen -W 'q35 pc' -- "$2" ;;
     --pool) compgen -W "$(virsh --quiet pool-list --name 2> /dev/null)" -- "$2" ;;

@@ -34,6 +34,16 @@ int vmf_cli_parse (int argc, char **argv, const GOptionEntry *entries, const cha
    that ERROR's code stands for. */
 int vmf_cli_fail (const GError *error);
 
+/* The password of the source at ADDRESS: the first line of --password-file, or typed on the terminal where ADDRESS is
+   of a kind that wants one. *PASSWORD stays as long as the program; NULL: none is needed, and none was given. */
+bool vmf_cli_ask_password (const char *address, const char **password, GError **error);
+extern char *vmf_cli_password_file;
+#define VMF_CLI_PASSWORD_OPTION                                                                                        \
+    {                                                                                                                  \
+        "password-file", 0, 0, G_OPTION_ARG_FILENAME, &vmf_cli_password_file,                                          \
+            "Read the source's password from this file's first line (default: ask)", "FILE"                            \
+    }
+
 /* Cancelled by SIGINT, SIGTERM and SIGHUP from the first call on. */
 GCancellable *vmf_cli_cancellable (void);
 

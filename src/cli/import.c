@@ -17,7 +17,7 @@ static struct
     char *root, *work_dir, *resume, *receipt, *progress;
     char **networks, **macs, **disks, **v2v_options;
     gint64 vcpus;
-    gboolean preallocate, convert, no_convert, keep_work, replace, dry_run, verify, json;
+    gboolean shut_down, preallocate, convert, no_convert, keep_work, replace, dry_run, verify, json;
 } given;
 
 static const GOptionEntry entries[] = {
@@ -26,6 +26,9 @@ static const GOptionEntry entries[] = {
     { "vm", 0, 0, G_OPTION_ARG_STRING, &given.vm, "Which VM, where the source has several", "NAME" },
     { "format", 0, 0, G_OPTION_ARG_STRING, &given.format, "Format of a bare image; by its extension otherwise",
       "FORMAT" },
+    VMF_CLI_PASSWORD_OPTION,
+    { "shut-down", 0, 0, G_OPTION_ARG_NONE, &given.shut_down,
+      "Shut down a running VM first; it is read from a snapshot otherwise", NULL },
     { "name", 0, 0, G_OPTION_ARG_STRING, &given.name, "Name of the new VM", "NAME" },
     { "uuid", 0, 0, G_OPTION_ARG_STRING, &given.uuid, "UUID of the new VM, or 'new'", "UUID" },
     { "memory", 0, 0, G_OPTION_ARG_STRING, &given.memory, "Memory, such as 4G", "SIZE" },
@@ -110,6 +113,8 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
     *style = style_index;
     options->source = source;
     options->vm = given.vm;
+    options->ask_password = vmf_cli_ask_password;
+    options->shut_down = given.shut_down;
     options->format = given.format;
     options->target = given.target;
     options->pool = given.pool;

@@ -459,10 +459,36 @@ read_map (struct mapping *mapping, uint64_t *sizes, GError **error)
     return map_volumes (mapping, error);
 }
 
+/* For disks that cannot be looked into beforehand. */
+static struct vmf_map *
+whole_map (const struct vmf_map_disk *disks, unsigned n_disks, const char *why)
+{
+    struct vmf_map *map = g_new0 (struct vmf_map, 1);
+    map->needed = g_ptr_array_new_with_free_func (extents_free);
+    map->volumes = g_ptr_array_new_with_free_func (shown_free);
+    for (unsigned i = 0; i < n_disks; i++)
+    {
+        struct vmf_extents *all = vmf_extents_new ();
+        struct vmf_map_volume *volume = g_new0 (struct vmf_map_volume, 1);
+        vmf_extents_add (all, 0, disks[i].size_bytes);
+        g_ptr_array_add (map->needed, all);
+        volume->name = g_strdup (disks[i].name);
+        volume->type = g_strdup ("disk");
+        volume->size_bytes = volume->used_bytes = disks[i].size_bytes;
+        volume->way = VMF_MAP_WAY_ALLOCATION;
+        volume->why = g_strdup (why);
+        g_ptr_array_add (map->volumes, volume);
+    }
+    return map;
+}
+
 struct vmf_map *
 vmf_map_read (const struct vmf_map_disk *disks, unsigned n_disks, const struct vmf_room *room, const char *work_dir,
               GCancellable *cancellable, GError **error)
 {
+    for (unsigned i = 0; i < n_disks; i++)
+        if (disks[i].whole_why)
+            return whole_map (disks, n_disks, disks[i].whole_why);
     g_autoptr (vmf_map) map = g_new0 (struct vmf_map, 1);
     g_autofree uint64_t *sizes = g_new0 (uint64_t, n_disks);
     g_autoptr (GPtrArray) handles = g_ptr_array_new_with_free_func (handle_free);

@@ -17,6 +17,7 @@ struct vmf_map_disk
     const char *name; /* "sda" */
     const char *uri;  /* NBD, read-only */
     uint64_t size_bytes;
+    const char *whole_why; /* all of it is needed, and nothing is read for the map, since …; NULL: it is looked into */
 };
 
 enum vmf_map_way
@@ -48,7 +49,8 @@ struct vmf_map
 
 typedef struct vmf_map vmf_map;
 
-/* WORK_DIR is the import's own (0700): sockets, mount points and maps lie in it for the while. Fails only where the
+/* Where one disk has a whole_why, the others are not looked into either: a volume may lie on several.
+   WORK_DIR is the import's own (0700): sockets, mount points and maps lie in it for the while. Fails only where the
    source cannot be read or it is cancelled; for want of a program a volume goes by allocation. */
 struct vmf_map *vmf_map_read (const struct vmf_map_disk *disks, unsigned n_disks, const struct vmf_room *room,
                               const char *work_dir, GCancellable *cancellable, GError **error);

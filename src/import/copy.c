@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include <sys/eventfd.h>
 
 enum
 {
@@ -28,8 +27,10 @@ open_journal (struct import_disk *disk, GError **error)
     g_autofree char *source = g_strdup_printf ("%s, disk %s", import->options.source, disk->name);
     struct vmf_journal_subject subject = { source, disk->write_path, disk->chain_options.target_format,
                                            disk->size_bytes };
-    const struct vmf_sample_place places[] = { { "source", vmf_server_get_uri (disk->server), NULL },
-                                               { "target", vmf_chain_get_target_uri (disk->chain), NULL } };
+    /* A stream cannot be asked for samples: its beginning would be gone. */
+    const struct vmf_sample_place places[] = { { "target", vmf_chain_get_target_uri (disk->chain), NULL },
+                                               { "source", vmf_server_get_uri (disk->server), NULL } };
+    size_t n_places = import->sequential ? 1 : G_N_ELEMENTS (places);
     if (import->staged)
         return true;
     disk->journal = vmf_journal_open (path, &subject, error);
@@ -37,7 +38,14 @@ open_journal (struct import_disk *disk, GError **error)
         return false;
     if (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN)
         return vmf_journal_begin (disk->journal, &subject, error);
-    return vmf_proof_check_samples (disk->journal, disk->name, places, G_N_ELEMENTS (places), import->stop, error);
+    return vmf_proof_check_samples (disk->journal, disk->name, places, n_places, import->stop, error);
+}
+
+/* Does the conversion read from the source what is not here yet? */
+static bool
+has_source_beneath (const struct vmf_import *import)
+{
+    return import->convert && !import->sequential;
 }
 
 /* With a conversion the target may hold blocks that copy-on-read brought and that nobody proved: a resumed import reads
@@ -58,7 +66,7 @@ start_chains (struct vmf_import *import, GError **error)
             .target_is_block = !import->staged && target->block,
             .preallocate = !import->staged && disk->preallocate,
             .size_bytes = disk->size_bytes,
-            .source_socket = import->convert ? vmf_server_get_socket (disk->server) : NULL,
+            .source_socket = has_source_beneath (import) ? vmf_server_get_socket (disk->server) : NULL,
             .keep_map = import->resumed,
             .overlay_port = import->convert ? FIRST_PORT + i : 0,
         };
@@ -97,14 +105,10 @@ start_conversion (struct vmf_import *import, GError **error)
     return import->conversion != NULL;
 }
 
-static void *
-verify_thread (void *data)
+static bool
+verify (struct vmf_import *import, GError **error)
 {
-    struct vmf_import *import = data;
-    import->verified = import->source->ops->verify (import->source, import->vm, import->stop, &import->verify_error);
-    __atomic_store_n (&import->verify_ended, true, __ATOMIC_RELEASE);
-    eventfd_write (import->wake_fd, 1);
-    return NULL;
+    return import->source->ops->verify (import->source, import->vm, import->stop, error);
 }
 
 static bool
@@ -114,7 +118,8 @@ read_map (struct vmf_import *import, GError **error)
     for (unsigned i = 0; i < import->n_disks; i++)
         disks[i] = (struct vmf_map_disk){ .name = import->disks[i].name,
                                           .uri = vmf_server_get_uri (import->disks[i].server),
-                                          .size_bytes = import->disks[i].size_bytes };
+                                          .size_bytes = import->disks[i].size_bytes,
+                                          .whole_why = import->sequential ? "it arrives as a stream" : NULL };
     import_stage_begin (import, "map");
     import->map =
         vmf_map_read (disks, import->n_disks, import->room, vmf_work_get_dir (import->work), import->stop, error);
@@ -167,7 +172,7 @@ release (struct import_disk *disk, GError **error)
 {
     struct vmf_import *import = disk->import;
     uint64_t present = 0;
-    if (import->convert
+    if (has_source_beneath (import)
         && (!vmf_chain_present_bytes (disk->chain, &present, error)
             || !vmf_chain_release_source (disk->chain, &disk->chain_options, error)))
         return false;
@@ -222,15 +227,43 @@ tend_servers (struct vmf_import *import)
     }
 }
 
-static bool
-watch_verify (struct vmf_import *import, GError **error)
+/* How far the copy is, for a source whose other end waits for it. */
+static void
+tell_source (struct vmf_import *import)
 {
-    if (!import->verify_thread || !__atomic_load_n (&import->verify_ended, __ATOMIC_ACQUIRE))
-        return true;
-    g_thread_join (g_steal_pointer (&import->verify_thread));
-    if (!import->verified)
-        g_propagate_error (error, g_steal_pointer (&import->verify_error));
-    return import->verified;
+    uint64_t needed = 0, done = 0;
+    if (!import->source->ops->tell)
+        return;
+    for (unsigned i = 0; i < import->n_disks; i++)
+    {
+        needed += __atomic_load_n (&import->disks[i].progress.needed, __ATOMIC_RELAXED);
+        done += __atomic_load_n (&import->disks[i].progress.done, __ATOMIC_RELAXED);
+    }
+    import->source->ops->tell (import->source, (unsigned)MIN (done / MAX (needed / 100, (uint64_t)1), (uint64_t)100));
+}
+
+/* The last disk is here. */
+static bool
+end_copy (struct vmf_import *import, GError **error)
+{
+    import_stage_end (import, "copy");
+    import_release_begin (import);
+    return !import->convert || !import->sequential || start_conversion (import, error);
+}
+
+static bool
+watch_step (struct vmf_import *import, bool *copied, GError **error)
+{
+    bool was_copied = *copied;
+    if (!import_passes_step (import, copied, error) || !watch_conversion (import, error)
+        || !import_job_poll (&import->verify, error) || !import_job_poll (&import->release, error))
+        return false;
+    for (unsigned i = 0; i < import->n_disks; i++)
+        if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
+            return false;
+    tend_servers (import);
+    tell_source (import);
+    return was_copied || !*copied || end_copy (import, error);
 }
 
 /* Copy and conversion beside each other, until both have ended well. */
@@ -239,35 +272,28 @@ watch (struct vmf_import *import, GError **error)
 {
     bool copied = false;
     import_stage_begin (import, "copy");
-    while (!copied || import->conversion || import->verify_thread)
+    for (;;)
     {
-        bool was_copied = copied;
-        if (!import_passes_step (import, &copied, error) || !watch_conversion (import, error)
-            || !watch_verify (import, error))
+        if (!watch_step (import, &copied, error))
             return false;
-        for (unsigned i = 0; i < import->n_disks; i++)
-            if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
-                return false;
-        tend_servers (import);
-        if (copied && !was_copied)
-            import_stage_end (import, "copy");
         import_tell_progress (import, copied ? "convert" : "copy");
-        if ((!copied || import->conversion || import->verify_thread)
-            && !import_wait_for_events (import, IMPORT_TICK_MS, error))
+        if (copied && !import->conversion && !import->verify.thread && !import->release.thread)
+            return true;
+        if (!import_wait_for_events (import, IMPORT_TICK_MS, error))
             return false;
     }
-    return true;
 }
 
 bool
 import_copy_and_convert (struct vmf_import *import, GError **error)
 {
     import->room = vmf_room_new (error);
-    if (!import->room || !start_chains (import, error) || (import->convert && !start_conversion (import, error)))
+    if (!import->room || !start_chains (import, error)
+        || (import->convert && !import->sequential && !start_conversion (import, error)))
         return false;
     import_control_open (import);
     if (import->source->ops->verify)
-        import->verify_thread = g_thread_new ("verify", verify_thread, import);
+        import_job_start (import, &import->verify, verify);
     return read_map (import, error) && check_space (import, error) && watch (import, error)
            && (import->staged || import_state_save (import, IMPORT_RESUME_COMMIT, error));
 }

@@ -35,6 +35,16 @@ enum import_resume
     IMPORT_RESUME_FINISH, /* the disks are complete */
 };
 
+/* One call to the source in a thread of its own, beside copy and conversion. */
+struct import_job
+{
+    struct vmf_import *import;
+    bool (*call) (struct vmf_import *import, GError **error);
+    GThread *thread; /* NULL: it was not begun, or has been collected */
+    GError *error;
+    bool good, ended; /* ended: atomic, set by the thread as its last act */
+};
+
 struct import_disk
 {
     struct vmf_import *import;
@@ -83,8 +93,10 @@ struct vmf_import
     enum vmf_accel accel;
     char *accel_why;
     bool refused, created, touched, finished;
-    bool kept;                 /* it failed, and can be resumed */
-    bool resumed;              /* by --resume */
+    bool sequential; /* the source's disks can be read once and in order: the conversion comes behind the copy */
+    bool held;       /* ops->hold was called, so ops->release is to be */
+    bool kept;       /* it failed, and can be resumed */
+    bool resumed;    /* by --resume */
     enum import_resume resume; /* of a resumed one */
     json_t *state;             /* what was loaded; option strings point into it */
     GPtrArray *option_lists;   /* const char**: of the state */
@@ -100,10 +112,8 @@ struct vmf_import
     char *convert_log;
     struct vmf_pace *pace; /* of all disks; theirs are its children */
     struct vmf_control *control;
-    int wake_fd; /* eventfd: threads of ours say that they have ended */
-    GThread *verify_thread;
-    GError *verify_error;
-    bool verified, verify_ended; /* ended: atomic, set by the thread as its last act */
+    int wake_fd;                       /* eventfd: threads of ours say that they have ended */
+    struct import_job verify, release; /* what the source vouches for; what hold made is taken back */
 
     GArray *stages; /* struct import_stage */
     int64_t source_opened_us, source_released_us;
@@ -129,6 +139,15 @@ bool import_apply (struct vmf_import *import, GError **error);
 bool import_describe (struct vmf_import *import, GError **error);
 bool import_preflight (struct vmf_import *import, GError **error);
 struct vmf_target_disk_wish *import_wishes (const struct vmf_import *import); /* one for each disk; caller frees */
+
+/* job.c: calls of the source beside the rest; main thread. poll collects one that has ended: false with its error. */
+void import_job_start (struct vmf_import *import, struct import_job *job,
+                       bool (*call) (struct vmf_import *import, GError **error));
+bool import_job_poll (struct import_job *job, GError **error);
+void import_job_join (struct import_job *job); /* waits, throws the error away */
+/* The source is let go of: in a job, or (at the end, whatever it was) now. A failure is said and stops nothing. */
+void import_release_begin (struct vmf_import *import);
+void import_release_now (struct vmf_import *import);
 
 /* copy.c: map, copy and convert, beside each other. */
 bool import_copy_and_convert (struct vmf_import *import, GError **error);

@@ -32,7 +32,7 @@ mover_thread (void *data)
         .needed = disk->needed,
         .connections = (unsigned)vmf_settings_get_uint64 (import->settings, "copy.connections"),
         .memory_bytes = (vmf_settings_get_uint64 (import->settings, "copy.memory_mib") << 20) / parallel (import),
-        .skip_present = disk->chain_options.overlay_port != 0 && !import->resumed,
+        .skip_present = disk->chain_options.source_socket != NULL && !import->resumed,
         .journal = vmf_settings_get_bool (import->settings, "copy.journal") ? disk->journal : NULL,
         .pass = 1,
         .pace = disk->pace,

@@ -61,8 +61,13 @@ import_describe (struct vmf_import *import, GError **error)
     struct vmf_source_options options = {
         .format = import->options.format,
         .work_dir = vmf_work_get_dir (import->work),
+        .settings = import->settings,
+        .shut_down = import->options.shut_down,
     };
     import_stage_begin (import, "describe");
+    if (import->options.ask_password
+        && !import->options.ask_password (import->options.source, &options.password, error))
+        return false;
     import->source_opened_us = g_get_real_time ();
     import->source = vmf_source_open (import->options.source, &options, import->stop, error);
     import->vm =
@@ -137,10 +142,25 @@ open_disk (struct vmf_import *import, struct import_disk *disk, GError **error)
     return nbd_pread (nbd, sector, sizeof sector, 0, 0) == 0 || vmf_nbd_fail ("its first sector cannot be read", error);
 }
 
+/* A dry run touches nothing, the source's machine least of all; while that runs, its disks cannot be opened. */
+static bool
+leave_closed (struct vmf_import *import)
+{
+    if (!import->options.dry_run || !import->vm->running || !import->source->ops->hold)
+        return false;
+    vmf_findings_add (import->findings, VMF_FINDING_INFO,
+                      "the machine runs: an import holds its disks still first; this dry run has not opened them");
+    for (unsigned i = 0; i < import->n_disks; i++)
+        import->disks[i].size_bytes = import->disks[i].disk->capacity_bytes;
+    return true;
+}
+
 static void
 open_disks (struct vmf_import *import)
 {
     if (import->resumed && import->resume != IMPORT_RESUME_COPY) /* the source was let go of */
+        return;
+    if (leave_closed (import))
         return;
     for (unsigned i = 0; i < import->n_disks; i++)
     {
@@ -287,11 +307,28 @@ refuse_if_blocked (struct vmf_import *import, GError **error)
     return false;
 }
 
+/* From here on the source's machine may be touched; not before all else was found good, and not in a dry run. */
+static bool
+hold_source (struct vmf_import *import, GError **error)
+{
+    bool over = import->resumed && import->resume != IMPORT_RESUME_COPY;
+    if (!import->source->ops->hold || import->options.dry_run)
+        return true;
+    import->held = true;
+    if (over)
+        return true;
+    if (vmf_findings_blocking (import->findings))
+        return refuse_if_blocked (import, error);
+    return import->source->ops->hold (import->source, import->vm, import->stop, error);
+}
+
 bool
 import_preflight (struct vmf_import *import, GError **error)
 {
+    const struct vmf_source_ops *source = import->source->ops;
     import_stage_begin (import, "preflight");
-    open_disks (import);
+    if (source->check && !source->check (import->source, import->vm, import->findings, import->stop, error))
+        return false;
     check_programs (import);
     check_windows (import);
     check_v2v_options (import);
@@ -301,6 +338,9 @@ import_preflight (struct vmf_import *import, GError **error)
         vmf_findings_add (import->findings, VMF_FINDING_WARNING,
                           "no KVM here (%s): the conversion is emulated and takes minutes instead of seconds",
                           import->accel_why);
+    if (!hold_source (import, error))
+        return false;
+    open_disks (import);
     if (vmf_error_if_cancelled (import->stop, error) || !check_target (import, error)
         || !refuse_if_blocked (import, error))
         return false;

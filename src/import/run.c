@@ -60,8 +60,7 @@ stop_everything (struct vmf_import *import)
     g_cancellable_cancel (import->stop);
     g_clear_pointer (&import->conversion, vmf_convert_free);
     import_passes_join (import);
-    if (import->verify_thread)
-        g_thread_join (g_steal_pointer (&import->verify_thread));
+    import_job_join (&import->verify);
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         g_clear_pointer (&import->disks[i].chain, vmf_chain_free);
@@ -99,6 +98,13 @@ undo (struct vmf_import *import)
     import->created = false;
     if (!import->kept)
         look_for_leftovers (import);
+    if (import->kept && import->held)
+        import_say (import, VMF_IMPORT_WARNING,
+                    "what was made at the source to hold its disks still stays for --resume; 'vmferry doctor SOURCE' "
+                    "lists it, and says how to remove it");
+    else
+        import_release_now (import);
+    import->held = false;
     if (import->work)
         vmf_work_keep (import->work, import->options.keep_work || import->kept);
 }
@@ -112,7 +118,6 @@ vmf_import_free (struct vmf_import *import)
     for (unsigned i = 0; i < import->n_disks; i++)
         import_disk_clear (&import->disks[i]);
     g_free (import->disks);
-    g_clear_error (&import->verify_error);
     g_clear_pointer (&import->target_disks, g_ptr_array_unref);
     g_clear_pointer (&import->changes, g_ptr_array_unref);
     vmf_convert_result_free (import->converted);
@@ -284,6 +289,8 @@ go_on (struct vmf_import *import, GError **error)
         return end_finished (import, error);
     if (!adopt_target (import, error))
         return false;
+    if (import->resume != IMPORT_RESUME_COPY)
+        import_release_now (import);
     if (import->resume == IMPORT_RESUME_COPY && !import_copy_and_convert (import, error))
         return false;
     if (import->resume == IMPORT_RESUME_COMMIT && !import_open_converted (import, error))
@@ -325,6 +332,7 @@ vmf_import_run (struct vmf_import *import, GError **error)
     else
     {
         stop_everything (import);
+        import_release_now (import);
         look_for_leftovers (import); /* what the new VM replaced */
     }
     return good;

@@ -14,8 +14,8 @@
 #define TEXT_OPTIONS(X)                                                                                                \
     X (source)                                                                                                         \
     X (vm)                                                                                                             \
-    X (format) X (target) X (pool) X (name) X (cpu_model) X (machine_type) X (os_name) X (firmware) X (disk_format)    \
-        X (root)
+    X (format)                                                                                                         \
+    X (target) X (pool) X (name) X (cpu_model) X (machine_type) X (os_name) X (firmware) X (disk_format) X (root)
 #define LIST_OPTIONS(X) X (networks) X (disks) X (v2v_options)
 
 static const char *const stages[] = { "copy", "commit", "finish" }; /* in the order of enum import_resume */

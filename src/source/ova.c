@@ -213,13 +213,13 @@ read_ovf (struct ova *ova, size_t *length, GCancellable *cancellable, GError **e
 
 /* An OVF that cannot be read at all is one entry with its problem. */
 static GPtrArray *
-list (struct vmf_source *base, GCancellable *cancellable, GError **error)
+list (struct vmf_source *base, const struct vmf_source_filter *filter, GCancellable *cancellable, GError **error)
 {
     size_t length;
     g_autofree char *text = read_ovf ((struct ova *)base, &length, cancellable, NULL);
     g_auto (GStrv) names = text ? vmf_vm_list_ovf (text, length, NULL) : NULL;
     return names ? vmf_source_list_names (base, (const char *const *)names, cancellable, error)
-                 : vmf_source_list_one (base, cancellable, error);
+                 : vmf_source_list_one (base, filter, cancellable, error);
 }
 
 static struct vmf_vm *

@@ -85,8 +85,43 @@ vmf_source_entry_free (struct vmf_source_entry *entry)
         return;
     g_free (entry->name);
     g_free (entry->os_name);
+    g_free (entry->id);
+    g_free (entry->datacenter);
+    g_free (entry->cluster);
+    g_free (entry->host);
+    g_free (entry->folder);
     g_free (entry->problem);
     g_free (entry);
+}
+
+/* PATTERN has * and ?; what is not known matches nothing but "any". */
+static bool
+matches (const char *pattern, const char *text)
+{
+    if (!pattern || !*pattern)
+        return true;
+    g_autofree char *folded_pattern = g_utf8_casefold (pattern, -1), *folded = g_utf8_casefold (text ? text : "", -1);
+    return text && g_pattern_match_simple (folded_pattern, folded);
+}
+
+static bool
+lets_through (const struct vmf_source_filter *filter, const struct vmf_source_entry *entry)
+{
+    return matches (filter->name, entry->name) && matches (filter->os, entry->os_name)
+           && matches (filter->power, entry->power) && matches (filter->datacenter, entry->datacenter)
+           && matches (filter->cluster, entry->cluster) && matches (filter->host, entry->host)
+           && matches (filter->folder, entry->folder);
+}
+
+GPtrArray *
+vmf_source_list (struct vmf_source *source, const struct vmf_source_filter *filter, GCancellable *cancellable,
+                 GError **error)
+{
+    GPtrArray *entries = source->ops->list (source, filter, cancellable, error);
+    for (guint i = entries ? entries->len : 0; i > 0; i--)
+        if (!lets_through (filter, g_ptr_array_index (entries, i - 1)))
+            g_ptr_array_remove_index (entries, i - 1);
+    return entries;
 }
 
 bool
@@ -222,7 +257,8 @@ vmf_source_list_names (struct vmf_source *source, const char *const *names, GCan
 }
 
 GPtrArray *
-vmf_source_list_one (struct vmf_source *source, GCancellable *cancellable, GError **error)
+vmf_source_list_one (struct vmf_source *source, const struct vmf_source_filter *filter, GCancellable *cancellable,
+                     GError **error)
 {
     g_autoptr (GPtrArray) entries = g_ptr_array_new_with_free_func (entry_free);
     return add_entry (source, NULL, entries, cancellable, error) ? g_steal_pointer (&entries) : NULL;

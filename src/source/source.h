@@ -1,19 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where VMs come from: the interface of every source, and the registry.
  *
- * Order of calls: open, then list or describe as often as wanted, then image for each disk of a described VM, then
- * close. Main thread only, but `verify` may run in a thread of its own beside anything. A function that a source lacks
- * is NULL; the comment says what that means. image.c is the smallest complete one: copy it.
+ * Order of calls: open, then list or describe as often as wanted; for an import of a described VM: check, hold, image
+ * for each disk, release; then close. Main thread only, but `verify` may run in a thread of its own beside anything. A
+ * function that a source lacks is NULL; the comment says what that means. image.c is the smallest complete one: copy
+ * it.
  */
 #pragma once
+#include "base/settings.h"
 #include "disk/server.h"
+#include "vm/findings.h"
 #include "vm/vm.h"
 
 struct vmf_source_options
 {
     const char *format; /* --format: a bare image's format; NULL: by its extension */
-    const char
-        *work_dir; /* for what must be unpacked (compressed members of a zip, .gz disks); NULL: such are refused */
+    /* For what must be unpacked (compressed members of a zip, .gz disks), and what --resume needs of a running machine;
+       NULL: such are refused. */
+    const char *work_dir;
+    const struct vmf_settings *settings; /* NULL: the defaults */
+    const char *password;                /* of a source that one logs in to; NULL: none was given */
+    bool shut_down;                      /* a running machine may be shut down */
+};
+
+/* Which machines `list` is to tell: patterns with * and ?, without regard to case; NULL: any. */
+struct vmf_source_filter
+{
+    const char *name, *os, *power;                    /* power: "on", "off", "suspended" */
+    const char *datacenter, *cluster, *host, *folder; /* of a vCenter */
+    const char *tag;
 };
 
 /* What `list` knows without effort. */
@@ -23,7 +38,10 @@ struct vmf_source_entry
     char *os_name;           /* or NULL */
     uint64_t capacity_bytes; /* sum of hard disks; 0: not known yet */
     unsigned n_disks;
-    char *problem; /* why this one cannot be described; NULL: it can (C21: one broken VM does not break the list) */
+    char *id;                                   /* what names it where names are not unique: "vm-12"; or NULL */
+    char *datacenter, *cluster, *host, *folder; /* where a vCenter has it; or NULL */
+    const char *power; /* "on", "off", "suspended", "template"; NULL: it is no machine that runs */
+    char *problem;     /* why this one cannot be described; NULL: it can (C21: one broken VM does not break the list) */
 };
 
 struct vmf_source
@@ -43,11 +61,27 @@ struct vmf_source_ops
                                 GCancellable *cancellable, GError **error);
     void (*close) (struct vmf_source *source);
 
-    /* struct vmf_source_entry*, freed with the array. */
-    GPtrArray *(*list) (struct vmf_source *source, GCancellable *cancellable, GError **error);
+    /* struct vmf_source_entry*, freed with the array. FILTER spares work; vmf_source_list() applies it in any case. */
+    GPtrArray *(*list) (struct vmf_source *source, const struct vmf_source_filter *filter, GCancellable *cancellable,
+                        GError **error);
 
     /* NAME as list gave it; NULL: the only or first one. */
     struct vmf_vm *(*describe) (struct vmf_source *source, const char *name, GCancellable *cancellable, GError **error);
+
+    /* What the source knows that stands against importing VM, or that its user should know: how its disks are read, for
+       one. Adds to FINDINGS; false only where it could not even look. NULL: nothing. */
+    bool (*check) (struct vmf_source *source, const struct vmf_vm *vm, GPtrArray *findings, GCancellable *cancellable,
+                   GError **error);
+
+    /* Makes that the disks hold still: a running machine gets a snapshot, or is shut down. What an import of the same
+       work directory had made is found and used again. NULL: they do. */
+    bool (*hold) (struct vmf_source *source, const struct vmf_vm *vm, GCancellable *cancellable, GError **error);
+
+    /* The disks are not needed any more: takes back what `hold` made. Again is no error. NULL where hold is. */
+    bool (*release) (struct vmf_source *source, GError **error);
+
+    /* How far the copy is, for who waits at the other end (an export's lease). NULL: nobody. */
+    void (*tell) (struct vmf_source *source, unsigned percent);
 
     /* The checked image of one hard disk of VM. Cheap: opens headers only. NULL on error. */
     struct vmf_image *(*image) (struct vmf_source *source, const struct vmf_vm *vm, const struct vmf_disk *disk,
@@ -64,6 +98,10 @@ struct vmf_source_ops
 struct vmf_source *vmf_source_open (const char *address, const struct vmf_source_options *options,
                                     GCancellable *cancellable, GError **error);
 void vmf_source_close (struct vmf_source *source);
+
+/* What ops->list says, and FILTER lets through. */
+GPtrArray *vmf_source_list (struct vmf_source *source, const struct vmf_source_filter *filter,
+                            GCancellable *cancellable, GError **error);
 void vmf_source_entry_free (struct vmf_source_entry *entry);
 
 typedef struct vmf_source vmf_source;

@@ -29,7 +29,8 @@ GPtrArray *vmf_source_list_names (struct vmf_source *source, const char *const *
                                   GError **error);
 
 /* For the `list` entry of ops where a source is one machine. */
-GPtrArray *vmf_source_list_one (struct vmf_source *source, GCancellable *cancellable, GError **error);
+GPtrArray *vmf_source_list_one (struct vmf_source *source, const struct vmf_source_filter *filter,
+                                GCancellable *cancellable, GError **error);
 
 /* For `describe` there: VM, which is taken over, where NAME is NULL or its own (or, where it has none, FILE's). Else
    NULL and NOT_FOUND. VM may be NULL already. */

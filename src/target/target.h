@@ -7,6 +7,7 @@
  * exists, so that vmf_target_undo_leftovers() can clear it after a SIGKILL. Main thread only.
  */
 #pragma once
+#include "vm/findings.h"
 #include "vm/vm.h"
 #include "vm/write.h"
 #include <gio/gio.h>
@@ -36,24 +37,6 @@ struct vmf_target_disk
     bool block;
     bool fresh; /* reads as zeroes everywhere */
 };
-
-enum vmf_finding_kind
-{
-    VMF_FINDING_INFO,
-    VMF_FINDING_WARNING,
-    VMF_FINDING_BLOCKING,
-};
-
-/* One line of the preflight: cause, place and remedy in `text`. */
-struct vmf_finding
-{
-    enum vmf_finding_kind kind;
-    char *text;
-};
-
-GPtrArray *vmf_findings_new (void); /* of struct vmf_finding* */
-bool vmf_findings_blocking (const GPtrArray *findings);
-void vmf_findings_add (GPtrArray *findings, enum vmf_finding_kind kind, const char *format, ...) G_GNUC_PRINTF (3, 4);
 
 struct vmf_target
 {

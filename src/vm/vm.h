@@ -145,6 +145,7 @@ struct vmf_vm
     enum vmf_firmware firmware;
     bool secure_boot;
     bool tpm;
+    bool running; /* it runs where it is now: its disks change */
     enum vmf_machine machine;
     char *machine_type; /* the user's own choice, as libvirt spells it; wins over `machine` */
     bool clock_localtime;

@@ -124,6 +124,7 @@ write_machine (json_t *object, const struct vmf_vm *vm)
     json_object_set_new (object, "firmware", json_string (vmf_firmware_name (vm->firmware)));
     json_object_set_new (object, "secure_boot", json_boolean (vm->secure_boot));
     json_object_set_new (object, "tpm", json_boolean (vm->tpm));
+    json_object_set_new (object, "running", json_boolean (vm->running));
     json_object_set_new (object, "machine", json_string (vmf_machine_name (vm->machine)));
     json_object_set_new (object, "machine_type", text_or_null (vm->machine_type));
     json_object_set_new (object, "clock_localtime", json_boolean (vm->clock_localtime));

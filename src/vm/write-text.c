@@ -102,6 +102,7 @@ add_machine (GString *out, const struct vmf_vm *vm)
     g_autofree char *title = vmf_text_printable (vm->name ? vm->name : "(no name)", SHOWN_MAX);
     g_string_append_printf (out, "%s\n", title);
     add_line (out, "from", vm->origin_product ? vm->origin_product : vmf_origin_name (vm->origin));
+    add_line (out, "state", vm->running ? "running" : NULL);
     add_line (out, "description", vm->description);
     add_line (out, "system", system ? system : vm->os_name ? vm->os_name : vm->os_id ? vm->os_id : "not said");
     add_line (out, "processors", topology ? topology : cpus);

@@ -497,7 +497,7 @@ test_image (void)
     struct vmf_source_options options = { .format = "vdi" };
     g_autoptr (vmf_source) source = vmf_source_open (odd, &options, NULL, &error);
     g_assert_no_error (error);
-    g_autoptr (GPtrArray) list = source->ops->list (source, NULL, &error);
+    g_autoptr (GPtrArray) list = vmf_source_list (source, &(struct vmf_source_filter){ 0 }, NULL, &error);
     g_assert_no_error (error);
     g_assert_cmpuint (list->len, ==, 1);
     const struct vmf_source_entry *entry = g_ptr_array_index (list, 0);
@@ -566,7 +566,7 @@ test_choose_by_name (void)
     g_assert_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND);
     g_assert_nonnull (strstr (error->message, "it has: web, db, 3"));
     g_clear_error (&error);
-    g_autoptr (GPtrArray) list = two->ops->list (two, NULL, &error);
+    g_autoptr (GPtrArray) list = vmf_source_list (two, &(struct vmf_source_filter){ 0 }, NULL, &error);
     g_assert_no_error (error);
     g_assert_cmpuint (list->len, ==, 3);
     g_assert_cmpstr (((struct vmf_source_entry *)g_ptr_array_index (list, 2))->name, ==, "3");
@@ -591,10 +591,38 @@ test_list_broken (void)
     write_file (folder, "broken.xml", "<domain><name>x</name>");
     g_autoptr (vmf_source) source = open_source (xml, &error);
     g_assert_no_error (error);
-    g_autoptr (GPtrArray) list = source->ops->list (source, NULL, &error);
+    g_autoptr (GPtrArray) list = vmf_source_list (source, &(struct vmf_source_filter){ 0 }, NULL, &error);
     g_assert_no_error (error);
     const struct vmf_source_entry *entry = g_ptr_array_index (list, 0);
     g_assert_nonnull (entry->problem);
+}
+
+/* B3, C21: a filter's patterns know no case, and what a source cannot tell matches none. */
+static void
+test_list_filter (void)
+{
+    static const struct
+    {
+        struct vmf_source_filter filter;
+        unsigned n;
+    } cases[] = {
+        { { .name = "PATT*" }, 1 },
+        { { .name = "pattern" }, 1 },
+        { { .name = "web*" }, 0 },
+        { { .name = "*?" }, 1 },
+        { { .name = "p*", .host = "esx1" }, 0 },
+        { { .power = "on" }, 0 },
+    };
+    g_autofree char *path = path_to ("pattern.raw");
+    for (size_t i = 0; i < G_N_ELEMENTS (cases); i++)
+    {
+        g_autoptr (GError) error = NULL;
+        g_autoptr (vmf_source) source = open_source (path, &error);
+        g_assert_no_error (error);
+        g_autoptr (GPtrArray) list = vmf_source_list (source, &cases[i].filter, NULL, &error);
+        g_assert_no_error (error);
+        g_assert_cmpuint (list->len, ==, cases[i].n);
+    }
 }
 
 int
@@ -622,6 +650,7 @@ main (int argc, char **argv)
     g_test_add_func ("/source/nbd-address", test_nbd_address);
     g_test_add_func ("/source/image", test_image);
     g_test_add_func ("/source/list-broken", test_list_broken);
+    g_test_add_func ("/source/list-filter", test_list_filter);
     g_test_add_func ("/source/image-before-content", test_image_before_content);
     g_test_add_func ("/source/gz-is-no-image", test_gz_is_no_image);
     g_test_add_func ("/source/choose-by-name", test_choose_by_name);
