@@ -137,12 +137,31 @@ struct launch
     const char *work_dir;
     bool low_priority;
     int null_fd, out_fd, err_fd;
+    struct vmf_child_fd fds[VMF_CHILD_FDS_MAX];
+    size_t n_fds;
     int failed_fd; /* closed by a good exec, otherwise errno comes through */
     pid_t parent;
 };
 
+/* All are moved above the numbers that are given out before the first is: a source may have the number of another's
+   target, and so may the descriptor that reports a failure. */
+static bool
+launch_fds (struct launch *launch)
+{
+    int moved[VMF_CHILD_FDS_MAX];
+    if (launch->n_fds == 0)
+        return true;
+    launch->failed_fd = fcntl (launch->failed_fd, F_DUPFD_CLOEXEC, VMF_CHILD_FD_MAX + 1);
+    bool good = launch->failed_fd >= 0;
+    for (size_t i = 0; good && i < launch->n_fds; i++)
+        good = (moved[i] = fcntl (launch->fds[i].fd, F_DUPFD_CLOEXEC, VMF_CHILD_FD_MAX + 1)) >= 0;
+    for (size_t i = 0; good && i < launch->n_fds; i++)
+        good = dup2 (moved[i], launch->fds[i].as) >= 0;
+    return good;
+}
+
 static void
-launch_exec (const struct launch *launch)
+launch_exec (struct launch *launch)
 {
     sigset_t none;
     sigemptyset (&none);
@@ -150,7 +169,7 @@ launch_exec (const struct launch *launch)
                 && sigprocmask (SIG_SETMASK, &none, NULL) == 0 && close_range (3, ~0U, CLOSE_RANGE_CLOEXEC) == 0
                 && (!launch->room || vmf_room_enter (launch->room))
                 && chdir (launch->work_dir ? launch->work_dir : "/") == 0 && dup2 (launch->null_fd, 0) >= 0
-                && dup2 (launch->out_fd, 1) >= 0 && dup2 (launch->err_fd, 2) >= 0;
+                && dup2 (launch->out_fd, 1) >= 0 && dup2 (launch->err_fd, 2) >= 0 && launch_fds (launch);
     signal (SIGPIPE, SIG_DFL);
     if (good && launch->low_priority)
     {
@@ -237,6 +256,51 @@ set_missing (GError **error, const char *program)
                  hint ? "; " : "", hint ? hint : "");
 }
 
+static bool
+take_fd (struct launch *launch, struct vmf_child_fd one)
+{
+    bool good =
+        one.fd >= 0 && one.as > STDERR_FILENO && one.as <= VMF_CHILD_FD_MAX && launch->n_fds < VMF_CHILD_FDS_MAX;
+    for (size_t i = 0; good && i < launch->n_fds; i++)
+        good = launch->fds[i].as != one.as;
+    if (good)
+        launch->fds[launch->n_fds++] = one;
+    return good;
+}
+
+/* A pipe with the secret in it, whose other end is closed: it fits, so nobody has to go on writing. */
+static int
+secret_pipe (const char *secret)
+{
+    int ends[2];
+    size_t length = strlen (secret);
+    if (length > VMF_CHILD_SECRET_MAX_BYTES || pipe2 (ends, O_CLOEXEC) != 0)
+        return -1;
+    bool good = write (ends[1], secret, length) == (ssize_t)length;
+    close (ends[1]);
+    if (good)
+        return ends[0];
+    close (ends[0]);
+    return -1;
+}
+
+/* What the child has besides its standard files. SECRET_FD is to be closed. */
+static bool
+take_fds (struct launch *launch, const struct vmf_child_options *options, int *secret_fd, GError **error)
+{
+    bool good = true;
+    *secret_fd = -1;
+    if (options->secret)
+        good = (*secret_fd = secret_pipe (options->secret)) >= 0
+               && take_fd (launch, (struct vmf_child_fd){ *secret_fd, VMF_CHILD_SECRET_FD });
+    for (size_t i = 0; good && i < options->n_fds; i++)
+        good = take_fd (launch, options->fds[i]);
+    if (!good)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot hand %s its file descriptors",
+                     options->name ? options->name : options->argv[0]);
+    return good;
+}
+
 struct vmf_child *
 vmf_child_start (const struct vmf_child_options *options, GError **error)
 {
@@ -272,8 +336,9 @@ vmf_child_start (const struct vmf_child_options *options, GError **error)
     };
     child->error_fd = err_pipe[0];
     child->output_fd = out_pipe[0];
-    good = good && launch_fork (child, &launch, error);
-    int unneeded[] = { null_fd, err_pipe[1], out_pipe[1] };
+    int secret_fd = -1;
+    good = good && take_fds (&launch, options, &secret_fd, error) && launch_fork (child, &launch, error);
+    int unneeded[] = { null_fd, err_pipe[1], out_pipe[1], secret_fd };
     for (size_t i = 0; i < G_N_ELEMENTS (unneeded); i++)
         if (unneeded[i] >= 0)
             close (unneeded[i]);

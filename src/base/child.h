@@ -2,9 +2,9 @@
 /* Child processes: the one place that starts any.
  *
  * Every child gets a process group of its own, /dev/null or what the options say as its standard files, no other file
- * descriptor, SIGKILL when vmferry dies, and its standard error drained by a thread: the last 64 KiB are kept for error
- * messages and every line goes to the import's log or to a callback. vmf_child_free() kills what still runs and reaps
- * it, so a g_autoptr is a promise that nothing stays behind.
+ * descriptor but what the options name, SIGKILL when vmferry dies, and its standard error drained by a thread: the last
+ * 64 KiB are kept for error messages and every line goes to the import's log or to a callback. vmf_child_free() kills
+ * what still runs and reaps it, so a g_autoptr is a promise that nothing stays behind.
  *
  * The kernel ties "killed when the parent dies" to the *thread* that forked: start children only from the main thread.
  * Grandchildren die too where the child is started in a cage (VMF_CHILD_CAGE): bubblewrap with a process namespace.
@@ -25,6 +25,20 @@ enum vmf_child_flags
     VMF_CHILD_KEEP_OUTPUT = 1 << 4, /* keep standard output for vmf_child_get_output (at most 64 MiB, then an error) */
 };
 
+/* A file descriptor of ours that the child gets under the number `as`, from 3 to VMF_CHILD_FD_MAX. It stays ours. */
+struct vmf_child_fd
+{
+    int fd, as;
+};
+
+enum
+{
+    VMF_CHILD_FDS_MAX = 8,
+    VMF_CHILD_FD_MAX = 31,
+    VMF_CHILD_SECRET_FD = 3,
+    VMF_CHILD_SECRET_MAX_BYTES = 4096,
+};
+
 /* One line of standard error (or output), without its newline; called on the draining thread. */
 typedef void (*vmf_child_line_fn) (const char *line, void *data);
 
@@ -35,10 +49,13 @@ struct vmf_child_options
     const char *const *set_env;  /* "NAME=value" pairs added to ours; NULL: none */
     const struct vmf_room *room; /* NULL: the host's namespaces */
     enum vmf_child_flags flags;
-    const char *const *readable; /* CONFINED: absolute paths bound read-only (devices too) */
-    const char *const *writable; /* CONFINED: absolute paths bound read-write */
-    const char *work_dir;        /* current directory; NULL: / */
-    vmf_child_line_fn on_line;   /* NULL: to g_debug */
+    const char *const *readable;    /* CONFINED: absolute paths bound read-only (devices too) */
+    const char *const *writable;    /* CONFINED: absolute paths bound read-write */
+    const char *work_dir;           /* current directory; NULL: / */
+    const struct vmf_child_fd *fds; /* N_FDS of them */
+    size_t n_fds;
+    const char *secret;        /* a password: read from VMF_CHILD_SECRET_FD, up to its end; nowhere else. NULL: none */
+    vmf_child_line_fn on_line; /* NULL: to g_debug */
     void *on_line_data;
 };
 

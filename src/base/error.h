@@ -19,6 +19,7 @@ enum vmf_error
     VMF_ERROR_NO_SPACE,  /* the target or work directory is full, or would be */
     VMF_ERROR_MISSING,   /* a program, library or driver this host lacks */
     VMF_ERROR_CANCELLED, /* the user said stop */
+    VMF_ERROR_AUTH,      /* the source wants another user or password, or gives this one no permission */
 };
 
 #define VMF_ERROR (vmf_error_quark ())

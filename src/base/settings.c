@@ -55,6 +55,43 @@ static const struct vmf_setting table[] = {
       "found by running a small guest with KVM." },
     { "domain.machine", "", VMF_SETTING_STRING, 0, 0,
       "The machine type of imported VMs, as libvirt spells it: q35, pc, pc-q35-7.2. Blank: what fits the guest." },
+    { "vddk.lib.dir", "/opt/vmware-vddk/vmware-vix-disklib-distrib", VMF_SETTING_PATH, 0, 0,
+      "Where VMware's VDDK was unpacked: the directory with lib64/libvixDiskLib.so.N. With the default the usual "
+      "places "
+      "are looked through as well; another directory is the only one." },
+    { "vddk.plugin", "auto", VMF_SETTING_STRING, 0, 0,
+      "Which nbdkit plugin uses VDDK: own (vmferry's), nbdkit (the distribution's nbdkit-vddk-plugin), or auto: "
+      "vmferry's where it is installed.",
+      "auto|own|nbdkit" },
+    { "vddk.transports", "nbdssl:nbd", VMF_SETTING_STRING, 0, 0,
+      "How VDDK may reach a disk, in this order, colons between: nbdssl, nbd, hotadd, san." },
+    { "vddk.thumbprint", "", VMF_SETTING_STRING, 0, 0,
+      "SHA-1 thumbprint of the server's certificate, which is then the only one believed. Blank: the one that was "
+      "pinned at the first connection (vsphere.known_hosts)." },
+    { "vddk.compression", "", VMF_SETTING_STRING, 0, 0,
+      "Compression of what VDDK sends: none, zlib, fastlz, skipz. Blank: VDDK's own choice, none.",
+      "none|zlib|fastlz|skipz" },
+    { "vddk.patience_s", "300", VMF_SETTING_UINT64, 0, 86400,
+      "For how many seconds a disk that the server refuses to open, since too many are open already, is tried again." },
+    { "vsphere.road", "auto", VMF_SETTING_STRING, 0, 0,
+      "How disks are fetched from vCenter and ESXi: auto (the fastest that is open, and it says why), vddk, export, "
+      "https, ssh.",
+      "auto|vddk|export|https|ssh" },
+    { "vsphere.ca_file", "", VMF_SETTING_PATH, 0, 0,
+      "PEM file of the authority that signed the certificates of vCenter and ESXi. Blank: the system's, or a pinned "
+      "thumbprint." },
+    { "vsphere.known_hosts", "", VMF_SETTING_PATH, 0, 0,
+      "Where the thumbprints of servers are kept, pinned at the first connection. Blank: /var/lib/vmferry/thumbprints "
+      "for root, vmferry/thumbprints below the user's state directory for others." },
+    { "vsphere.nfc_slots", "0", VMF_SETTING_UINT64, 0, 64,
+      "How many disks of one ESXi host may be open at the same time. 0: what its version allows." },
+    { "ssh.known_hosts", "", VMF_SETTING_PATH, 0, 0,
+      "File with the host keys that ssh believes; a host that is not in it is refused. Blank: ~/.ssh/known_hosts, then "
+      "/etc/ssh/ssh_known_hosts." },
+    { "ssh.identity", "", VMF_SETTING_PATH, 0, 0,
+      "The private key for ssh sources, without a passphrase. Blank: the agent's and those in ~/.ssh." },
+    { "http.ca_file", "", VMF_SETTING_PATH, 0, 0,
+      "PEM file of the authority that signed the certificates of https:// sources. Blank: the system's." },
     { NULL, NULL, VMF_SETTING_STRING, 0, 0, NULL },
 };
 
@@ -144,6 +181,17 @@ to_bool (const char *text, bool *value)
 }
 
 static bool
+check_choice (const struct vmf_setting *setting, const char *value, GError **error)
+{
+    g_auto (GStrv) choices = g_strsplit (setting->choices ? setting->choices : value, "|", -1);
+    if (g_strv_contains ((const char *const *)choices, value) || !setting->choices)
+        return true;
+    g_autofree char *list = g_strjoinv (", ", choices), *shown = vmf_text_printable (value, 80);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is '%s'; it must be one of: %s", setting->key, shown, list);
+    return false;
+}
+
+static bool
 check (const struct vmf_setting *setting, const char *value, GError **error)
 {
     uint64_t number;
@@ -165,7 +213,7 @@ check (const struct vmf_setting *setting, const char *value, GError **error)
         return g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is '%s'; it must be an absolute path", setting->key,
                             value),
                false;
-    return true;
+    return check_choice (setting, value, error);
 }
 
 /* KEY = VALUE into LAYER; PAIR is changed. */

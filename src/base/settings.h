@@ -24,8 +24,9 @@ struct vmf_setting
     const char *key;
     const char *fallback; /* the default, as text; "" for none */
     enum vmf_setting_type type;
-    uint64_t min, max; /* UINT64 */
-    const char *doc;   /* sentences for people; the configuration file's comment */
+    uint64_t min, max;   /* UINT64 */
+    const char *doc;     /* sentences for people; the configuration file's comment */
+    const char *choices; /* STRING: the words it may be, "a|b|c"; NULL: any */
 };
 
 typedef struct vmf_settings vmf_settings;

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define VMF_TLS_PEM_MAX 16384
+
 struct vmf_tls_trust
 {
     const char *ca_file;    /* PEM; NULL: the system's authorities */
@@ -20,12 +22,25 @@ struct vmf_tls_trust
 /* What one connection saw; zeroed by the caller, must live as long as the handle is used. */
 struct vmf_tls_seen
 {
-    char thumbprint[60]; /* of the leaf; "" before a handshake */
-    bool mismatch;       /* it was not the pinned one: nothing was sent */
+    char thumbprint[60];       /* of the leaf; "" before a handshake */
+    bool mismatch;             /* it was not the pinned one: nothing was sent */
+    char pem[VMF_TLS_PEM_MAX]; /* the leaf; "" where it is longer */
+    char pinned[60];           /* what is asked of it, by vmf_tls_setup(); "": the authorities decide … */
+    bool no_verify;            /* … or nobody does */
 };
 
-/* Makes CURL verify by TRUST (borrowed as long as the handle is used). */
+/* A new curl handle, with libcurl initialised once; speaks https only and follows no redirect. Never NULL. */
+CURL *vmf_tls_handle_new (void);
+
+/* Makes CURL verify by TRUST (borrowed as long as the handle is used), at each connection anew. VMF_ERROR_USAGE: a
+   pinned thumbprint that is none. VMF_ERROR_MISSING: a libcurl that is not built on OpenSSL. */
 bool vmf_tls_setup (CURL *curl, const struct vmf_tls_trust *trust, struct vmf_tls_seen *seen, GError **error);
+
+/* Puts what made curl_easy_perform() fail into words. SERVER ("vc.example:443") names it; DETAIL is what curl left in
+   its error buffer, or NULL. VMF_ERROR_UNSAFE: it is not trusted; both thumbprints and the remedy are in the message.
+   VMF_ERROR_CANCELLED for CURLE_ABORTED_BY_CALLBACK, otherwise VMF_ERROR_FAILED. */
+void vmf_tls_set_error (CURLcode code, const char *server, const struct vmf_tls_trust *trust,
+                        const struct vmf_tls_seen *seen, const char *detail, GError **error);
 
 /* The thumbprint of HOST:PORT, by a handshake that sends nothing else; trusts nobody. Caller frees. */
 char *vmf_tls_ask_thumbprint (const char *host, uint16_t port, int64_t timeout_ms, GCancellable *cancellable,

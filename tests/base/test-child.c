@@ -6,6 +6,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,6 +263,95 @@ test_no_descriptors (void)
     close (fd);
 }
 
+/* What a child has of the kinds of cage: exactly what it was given, under the numbers that were asked for, also where
+   the sources stand in each other's way. */
+static void
+test_descriptors (void)
+{
+    static const enum vmf_child_flags kinds[] = { VMF_CHILD_NONE, VMF_CHILD_CAGE, VMF_CHILD_CONFINED };
+    int ends[2][2];
+    for (int i = 0; i < 2; i++)
+    {
+        g_assert_cmpint (pipe (ends[i]), ==, 0);
+        g_assert_cmpint (write (ends[i][1], i ? "two\n" : "one\n", 4), ==, 4);
+        close (ends[i][1]);
+    }
+    /* Each has the number that the other shall get, and far away is a third. */
+    int a = fcntl (ends[0][0], F_DUPFD, 20), b = fcntl (ends[1][0], F_DUPFD, 21), null = open ("/dev/null", O_RDONLY);
+    for (size_t i = 0; i < G_N_ELEMENTS (kinds); i++)
+    {
+        g_autoptr (GError) error = NULL;
+        const struct vmf_child_fd fds[] = { { a, b }, { b, a }, { null, 9 } };
+        g_autofree char *script =
+            g_strdup_printf ("ls /proc/self/fd; readlink /proc/self/fd/%d /proc/self/fd/%d", a, b);
+        const char *argv[] = { "sh", "-c", script, NULL };
+        struct vmf_child_options options = { .argv = argv, .flags = kinds[i], .fds = fds, .n_fds = 3 };
+        g_autofree char *output = vmf_child_run (&options, 0, NULL, &error);
+        g_assert_no_error (error);
+        g_autofree char *own_a = g_file_read_link ("/proc/self/fd/20", NULL),
+                        *own_b = g_file_read_link ("/proc/self/fd/21", NULL);
+        g_autofree char *links = g_strdup_printf ("%s\n%s\n", own_b, own_a);
+        g_assert_true (g_str_has_suffix (output, links));
+        g_auto (GStrv) lines = g_strsplit (output, "\n", -1);
+        g_assert_cmpuint (g_strv_length (lines), ==, 10); /* 0-2, ls' own, our three, two links, "" */
+    }
+    int all[] = { a, b, null, ends[0][0], ends[1][0] };
+    for (size_t i = 0; i < G_N_ELEMENTS (all); i++)
+        close (all[i]);
+}
+
+static void
+test_descriptors_refused (void)
+{
+    const char *argv[] = { "true", NULL };
+    const struct vmf_child_fd wrong[][2] = { { { 0, 4 }, { 0, 4 } }, { { 0, 2 } }, { { -1, 4 } }, { { 0, 32 } } };
+    g_autofree char *long_secret = g_strnfill (VMF_CHILD_SECRET_MAX_BYTES + 1, 'x');
+    for (size_t i = 0; i <= G_N_ELEMENTS (wrong); i++)
+    {
+        g_autoptr (GError) error = NULL;
+        bool secret = i == G_N_ELEMENTS (wrong);
+        struct vmf_child_options options = { .argv = argv,
+                                             .fds = secret ? NULL : wrong[i],
+                                             .n_fds = secret   ? 0
+                                                      : i == 0 ? 2
+                                                               : 1,
+                                             .secret = secret ? long_secret : NULL };
+        g_assert_null (vmf_child_start (&options, &error));
+        g_assert_error (error, VMF_ERROR, VMF_ERROR_FAILED);
+    }
+}
+
+/* On the draining thread, which has ended when the child was waited for. */
+static void
+keep_line (const char *line, void *data)
+{
+    g_string_append (data, line);
+}
+
+/* It is read once, whole, and stands in no place where others could read it. */
+static void
+test_secret (void)
+{
+    static const enum vmf_child_flags kinds[] = { VMF_CHILD_NONE, VMF_CHILD_CAGE, VMF_CHILD_CONFINED };
+    g_autofree char *longest = g_strnfill (VMF_CHILD_SECRET_MAX_BYTES, 's');
+    const char *const secrets[] = { "correct horse, 'staple'", "", longest };
+    const char *argv[] = { "sh", "-c", "cat <&3; tr '\\0' ' ' < /proc/$$/cmdline >&2; env >&2", NULL };
+    for (size_t i = 0; i < G_N_ELEMENTS (kinds); i++)
+        for (size_t j = 0; j < G_N_ELEMENTS (secrets); j++)
+        {
+            g_autoptr (GError) error = NULL;
+            g_autoptr (GString) said = g_string_new (NULL);
+            struct vmf_child_options options = {
+                .argv = argv, .flags = kinds[i], .secret = secrets[j], .on_line = keep_line, .on_line_data = said
+            };
+            g_autofree char *output = vmf_child_run (&options, 0, NULL, &error);
+            g_assert_no_error (error);
+            g_assert_cmpstr (output, ==, secrets[j]);
+            g_assert_nonnull (strstr (said->str, "PATH="));
+            g_assert_true (!*secrets[j] || !strstr (said->str, secrets[j]));
+        }
+}
+
 static void
 test_wait_for_path (void)
 {
@@ -291,6 +381,9 @@ main (int argc, char **argv)
     g_test_add_func ("/child/room", test_room);
     g_test_add_func ("/child/output-bounded", test_output_bounded);
     g_test_add_func ("/child/no-descriptors", test_no_descriptors);
+    g_test_add_func ("/child/descriptors", test_descriptors);
+    g_test_add_func ("/child/descriptors-refused", test_descriptors_refused);
+    g_test_add_func ("/child/secret", test_secret);
     g_test_add_func ("/child/wait-for-path", test_wait_for_path);
     int result = g_test_run ();
     rmdir (folder);

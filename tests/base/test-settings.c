@@ -40,6 +40,22 @@ test_layers (void)
     g_assert_cmpuint (vmf_settings_get_uint64 (settings, "convert.timeout_s"), ==, 600);
 }
 
+/* The names that scripts of other tools have (A16-A18), with their defaults. */
+static void
+test_vmware (void)
+{
+    g_autoptr (vmf_settings) settings =
+        load ("vddk.lib.dir = /srv/vddk\nvddk.thumbprint =\nvsphere.road = ssh\n", NULL);
+    g_assert_cmpstr (vmf_settings_get_string (settings, "vddk.lib.dir"), ==, "/srv/vddk");
+    g_assert_true (vmf_settings_set (settings, "vddk.lib.dir=/srv/other", NULL));
+    g_assert_cmpstr (vmf_settings_get_string (settings, "vddk.lib.dir"), ==, "/srv/other");
+    g_assert_cmpstr (vmf_settings_get_string (settings, "vddk.transports"), ==, "nbdssl:nbd");
+    g_assert_cmpstr (vmf_settings_get_string (settings, "vddk.thumbprint"), ==, "");
+    g_assert_cmpstr (vmf_settings_get_string (settings, "vsphere.road"), ==, "ssh");
+    g_autoptr (vmf_settings) none = vmf_settings_new ();
+    g_assert_cmpstr (vmf_settings_get_string (none, "vddk.lib.dir"), ==, "/opt/vmware-vddk/vmware-vix-disklib-distrib");
+}
+
 static void
 test_list (void)
 {
@@ -70,6 +86,9 @@ test_errors_name_line_and_remedy (void)
     assert_refused ("work.dir = tmp\n", "work.dir", "absolute");
     assert_refused ("import.direct = maybe\n", "line 1", "true or false");
     assert_refused ("copy.connections = 99\n", "line 1", "copy.connections");
+    assert_refused ("vsphere.road = nfc\n", "line 1", "auto, vddk, export, https, ssh");
+    assert_refused ("vddk.compression = lz4\n", "vddk.compression", "fastlz");
+    assert_refused ("vddk.lib.dir = vddk\n", "vddk.lib.dir", "absolute");
     assert_refused ("[group]\n", "line 1", "key=value");
 }
 
@@ -111,6 +130,7 @@ main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/settings/A20-layers", test_layers);
+    g_test_add_func ("/settings/A16-A18-vmware", test_vmware);
     g_test_add_func ("/settings/list", test_list);
     g_test_add_func ("/settings/errors-name-line-and-remedy", test_errors_name_line_and_remedy);
     g_test_add_func ("/settings/named-file-must-be-there", test_named_file_must_be_there);
