@@ -20,6 +20,7 @@ enum
 {
     WAIT_MS = 50,              /* between two looks at whether to give up */
     EXTENTS_PATIENCE_MS = 100, /* a wrong "data" costs less than the wait of a reader that asks before it reads */
+    EXTENTS_GUESS = 64,        /* grains */
     PIPE_BYTES = 1 << 20,
     BUFFER_BYTES = 256 << 10,
 };
@@ -29,7 +30,8 @@ enum
 struct waiter
 {
     uint64_t index;
-    bool reads; /* rather than asks what is there */
+    bool reads;        /* rather than asks what is there */
+    uint64_t since_ms; /* when it came */
     pthread_cond_t arrived;
     struct waiter *next;
 };
@@ -96,13 +98,24 @@ wake (struct vmdk_window *window, uint64_t frontier)
             pthread_cond_signal (&waiter->arrived);
 }
 
+/* Does a read wait for what has not arrived? One that came at UNTIL_MS or before. */
 static bool
-a_read_waits_behind (const struct vmdk_window *window, uint64_t index)
+a_read_waits (const struct vmdk_window *window, uint64_t until_ms)
 {
     const struct waiter *waiter = window->waiters;
-    while (waiter && !(waiter->reads && waiter->index >= index))
+    while (waiter && !(waiter->reads && waiter->index >= window->frontier && waiter->since_ms <= until_ms))
         waiter = waiter->next;
     return waiter;
+}
+
+/* May a grain go that nobody has read of yet? */
+static bool
+out_of_patience (const struct vmdk_window *window)
+{
+    uint64_t now = now_ms (), patience = window->options.patience_ms;
+    if (window->options.forward)
+        return now >= patience && a_read_waits (window, now - patience);
+    return now - window->active_at_ms >= patience && a_read_waits (window, now);
 }
 
 /* It has arrived, but who waited for it has not woken yet. */
@@ -148,9 +161,8 @@ wait_for_room (struct vmdk_window *window, size_t size)
     while (!window->stopping && window->queue.n > 0
            && window->queue.bytes + vmdk_queue_cost (size) > window->options.size_bytes)
     {
-        bool patient = now_ms () - window->active_at_ms < window->options.patience_ms;
-        if (a_read_waits_behind (window, window->frontier)
-            && (let_go_of_oldest (window, false) || (!patient && let_go_of_oldest (window, true))))
+        if ((a_read_waits (window, UINT64_MAX) && let_go_of_oldest (window, false))
+            || (out_of_patience (window) && let_go_of_oldest (window, true)))
             continue;
         window->full = true;
         wait_for (window, &window->let_go);
@@ -350,9 +362,10 @@ begin_wait (struct vmdk_window *window, struct waiter *waiter)
     init_cond (&waiter->arrived);
     waiter->next = window->waiters;
     window->waiters = waiter;
+    waiter->since_ms = now_ms ();
     if (!waiter->reads)
         return;
-    window->active_at_ms = now_ms ();
+    window->active_at_ms = waiter->since_ms;
     pthread_cond_signal (&window->let_go);
 }
 
@@ -492,7 +505,8 @@ vmdk_window_read (struct vmdk_window *window, uint64_t index, uint32_t within, u
 static bool
 nobody_reads (const struct vmdk_window *window)
 {
-    return window->full && now_ms () - window->active_at_ms >= EXTENTS_PATIENCE_MS;
+    return window->full && now_ms () - window->active_at_ms >= EXTENTS_PATIENCE_MS
+           && !(window->options.forward && a_read_waits (window, UINT64_MAX));
 }
 
 /* Under the lock; INDEX is before the frontier. */
@@ -516,6 +530,8 @@ vmdk_window_run (struct vmdk_window *window, uint64_t index, uint64_t most, bool
     while (wait && good && index >= window->frontier && !nobody_reads (window))
         good = wait_once (window, &waiter, error);
     bool known = index < window->frontier;
+    if (!known && window->options.forward && most > EXTENTS_GUESS)
+        most = EXTENTS_GUESS;
     *grains = known ? count_run (window, index, most) : wait ? most : 0;
     *data = !known || is_seen (window, index);
     end_wait (window, &waiter);

@@ -26,12 +26,14 @@ enum
     STREAM_RUN_MAX = 1 << 18, /* grains, of one piece */
     WINDOW_DEFAULT = 32 << 20,
     PATIENCE_DEFAULT_MS = 10 * 1000,
+    PATIENCE_FORWARD_MS = 1000, /* longer than a request is under way between nbdkit's socket and us */
 };
 
 static char *file_path, *stream_path;
 static int fd = -1;
 static int64_t part_offset, part_size, window_size = WINDOW_DEFAULT;
-static unsigned patience_ms = PATIENCE_DEFAULT_MS;
+static unsigned patience_ms;
+static bool has_patience, forward;
 static const char *shown; /* what we read, for messages */
 
 static struct vmdk_file *file;
@@ -88,6 +90,12 @@ static int
 vmdkstream_config (const char *key, const char *value)
 {
     int number;
+    if (strcmp (key, "forward") == 0)
+    {
+        number = nbdkit_parse_bool (value);
+        forward = number == 1;
+        return number < 0 ? -1 : 0;
+    }
     if (strcmp (key, "file") == 0)
         return set_path (value, &file_path);
     if (strcmp (key, "fd") == 0)
@@ -100,6 +108,7 @@ vmdkstream_config (const char *key, const char *value)
         return parse_size (value, &part_size);
     if (strcmp (key, "window") == 0)
         return parse_size (value, &window_size);
+    has_patience = has_patience || strcmp (key, "patience-ms") == 0;
     if (strcmp (key, "patience-ms") == 0)
         return nbdkit_parse_unsigned ("patience-ms", value, &patience_ms);
     nbdkit_error ("unknown parameter '%s'", key);
@@ -120,6 +129,8 @@ vmdkstream_config_complete (void)
         nbdkit_error ("offset= and size= are for file=, not for stream=");
         return -1;
     }
+    if (!has_patience)
+        patience_ms = forward ? PATIENCE_FORWARD_MS : PATIENCE_DEFAULT_MS;
     shown = stream_path ? stream_path : file_path ? file_path : "the file";
     return 0;
 }
@@ -174,7 +185,11 @@ vmdkstream_after_fork (void)
     if (open_path () < 0)
         return -1;
     struct vmdk_window_options options = {
-        .fd = fd, .size_bytes = (uint64_t)window_size, .patience_ms = patience_ms, .give_up = give_up
+        .fd = fd,
+        .size_bytes = (uint64_t)window_size,
+        .patience_ms = patience_ms,
+        .forward = forward,
+        .give_up = give_up,
     };
     window = vmdk_window_new (&options, &error);
     if (!window)
@@ -302,7 +317,9 @@ static struct nbdkit_plugin plugin = {
                    "stream=PATH|-|fd:N   the VMDK is still arriving here: it can be read once, in order\n"
                    "window=SIZE          of a stream, how much is kept until it is read (default 32M)\n"
                    "patience-ms=N        when it is full and nobody reads: how long to wait before the oldest is let "
-                   "go of (default 10000)",
+                   "go of (default 10000)\n"
+                   "forward=BOOL         reads come in rising order: once one has waited for patience-ms (then "
+                   "default 1000), all that is before it is let go of at once",
     .magic_config_key = "file",
     .unload = vmdkstream_unload,
     .get_ready = vmdkstream_get_ready,

@@ -47,7 +47,7 @@ vmf_plugin_find_own (const char *name)
     if (!(dir && *dir) && built && g_file_test (built, G_FILE_TEST_EXISTS))
         return g_steal_pointer (&built);
     g_autofree char *path = g_build_filename (dir && *dir ? dir : VMF_PLUGIN_DIR, file, NULL);
-    return g_file_test (path, G_FILE_TEST_EXISTS) ? g_canonicalize_filename (path, NULL) : NULL;
+    return !strchr (name, '/') && g_file_test (path, G_FILE_TEST_EXISTS) ? g_canonicalize_filename (path, NULL) : NULL;
 }
 
 static char *

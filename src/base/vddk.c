@@ -156,12 +156,20 @@ look_at_places (struct vmf_vddk *vddk, const struct vmf_settings *settings)
 static char *
 problem_of_places (const struct vmf_vddk *vddk)
 {
-    g_autoptr (GPtrArray) problems = g_ptr_array_new ();
+    g_autoptr (GPtrArray) absent = g_ptr_array_new ();
+    g_autoptr (GString) text = g_string_new ("VDDK was not found");
     for (guint i = 0; i < vddk->places->len; i++)
-        g_ptr_array_add (problems, ((struct vmf_vddk_place *)g_ptr_array_index (vddk->places, i))->problem);
-    g_ptr_array_add (problems, NULL);
-    g_autofree char *list = g_strjoinv ("; ", (char **)problems->pdata);
-    return g_strdup_printf ("VDDK was not found: %s. %s", list, how_to_get);
+    {
+        const struct vmf_vddk_place *place = g_ptr_array_index (vddk->places, i);
+        if (g_file_test (place->dir, G_FILE_TEST_IS_DIR))
+            g_string_append_printf (text, "; %s", place->problem);
+        else
+            g_ptr_array_add (absent, place->dir);
+    }
+    g_ptr_array_add (absent, NULL);
+    g_autofree char *list = g_strjoinv (", ", (char **)absent->pdata);
+    g_string_append_printf (text, "%s%s. %s", *list ? "; there is no " : "", list, how_to_get);
+    return g_string_free (g_steal_pointer (&text), FALSE);
 }
 
 static const struct vmf_plugin *
@@ -236,4 +244,21 @@ vmf_vddk_look (const struct vmf_settings *settings, GCancellable *cancellable)
     else if (vddk->plugin)
         try_plugin (vddk, cancellable);
     return vddk;
+}
+
+static int
+release_of (const char *version)
+{
+    static const char *const releases[] = { "5.5", "6.0", "6.5", "6.7", "7.0", "8.0", "9.0" };
+    for (size_t i = 0; version && i < G_N_ELEMENTS (releases); i++)
+        if (strncmp (version, releases[i], 3) == 0)
+            return (int)i;
+    return -1;
+}
+
+bool
+vmf_vddk_supports (const char *vddk_version, const char *vsphere_version)
+{
+    int vddk = release_of (vddk_version), vsphere = release_of (vsphere_version);
+    return vddk < 0 || vsphere < 0 || (vsphere >= vddk - 2 && vsphere <= vddk + 1);
 }

@@ -41,3 +41,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vddk, vmf_vddk_free)
 /* Looks at one directory, by its files alone. Caller frees. */
 struct vmf_vddk_place *vmf_vddk_look_at (const char *dir);
 void vmf_vddk_place_free (struct vmf_vddk_place *place);
+
+/* May this VDDK be used with that vSphere (PITFALLS 21: one that is too new opens disks and fails to read)? VMware's
+   rule, in the release notes of VDDK 6.7 and 7.0.2: two releases back and one ahead. True where either is not known. */
+bool vmf_vddk_supports (const char *vddk_version, const char *vsphere_version);

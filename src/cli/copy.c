@@ -116,7 +116,9 @@ is_nbd_uri (const char *address)
 static bool
 find_image (struct copy *copy, const char *address, GError **error)
 {
-    struct vmf_source_options options = { .format = given.source_format, .work_dir = copy->work_dir };
+    struct vmf_source_options options = {
+        .format = given.source_format, .work_dir = copy->work_dir, .settings = copy->settings
+    };
     copy->source = vmf_source_open (address, &options, copy->cancellable, error);
     copy->vm = copy->source ? copy->source->ops->describe (copy->source, NULL, copy->cancellable, error) : NULL;
     for (unsigned i = 0; copy->vm && vmf_vm_get_import_disk (copy->vm, i); i++)

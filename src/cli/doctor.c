@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* `vmferry doctor`: programs and libraries with versions and what needs them, the host's abilities, known-bad pairs of
- * versions, and one command that installs what is missing. Nothing on the host is changed.
+/* `vmferry doctor [SOURCE]`: programs, libraries and plugins with versions and what needs them, the host's abilities,
+ * known-bad pairs of versions, one command that installs what is missing; and whether SOURCE can be reached and
+ * trusted. Nothing on the host is changed without --fix, and then only folders of vmferry's own are made.
  */
+#include "base/error.h"
 #include "base/text.h"
 #include "base/tools.h"
 #include "cli/commands.h"
 #include "cli/doctor-host.h"
+#include "cli/doctor-source.h"
 
 #include <archive.h>
 #include <jansson.h>
@@ -22,9 +25,12 @@ struct doctor
 {
     GPtrArray *programs; /* struct row* */
     GPtrArray *libraries;
+    GPtrArray *plugins; /* of nbdkit; and VDDK */
     GPtrArray *host;
-    GPtrArray *pairs; /* versions that do not go together */
-    char *install;    /* NULL: nothing to install */
+    GPtrArray *pairs;  /* versions that do not go together */
+    GPtrArray *source; /* what was found at SOURCE */
+    GPtrArray *fixed;  /* what --fix did */
+    char *install;     /* NULL: nothing to install */
     bool good;
 };
 
@@ -82,7 +88,7 @@ look_at_libraries (struct doctor *doctor, enum vmf_family family)
 static const char *
 version_of (const struct doctor *doctor, const char *name)
 {
-    GPtrArray *const lists[] = { doctor->programs, doctor->libraries };
+    GPtrArray *const lists[] = { doctor->programs, doctor->libraries, doctor->plugins };
     for (size_t k = 0; k < G_N_ELEMENTS (lists); k++)
         for (unsigned i = 0; i < lists[k]->len; i++)
         {
@@ -107,21 +113,62 @@ look_at_pairs (struct doctor *doctor)
     }
 }
 
+/* How many there are, so that each is made, counted and freed. */
+enum
+{
+    N_LISTS = 7,
+};
+
+static void
+lists_of (struct doctor *doctor, GPtrArray **lists[N_LISTS])
+{
+    GPtrArray **const all[N_LISTS] = { &doctor->programs, &doctor->libraries, &doctor->plugins, &doctor->host,
+                                       &doctor->pairs,    &doctor->source,    &doctor->fixed };
+    memcpy (lists, all, sizeof all);
+}
+
 static struct doctor *
-doctor_new (const struct vmf_settings *settings)
+doctor_new (void)
 {
     struct doctor *doctor = g_new0 (struct doctor, 1);
-    enum vmf_family family = vmf_family_of (NULL);
-    GPtrArray **const lists[] = { &doctor->programs, &doctor->libraries, &doctor->host, &doctor->pairs };
-    for (size_t k = 0; k < G_N_ELEMENTS (lists); k++)
+    GPtrArray **lists[N_LISTS];
+    lists_of (doctor, lists);
+    for (size_t k = 0; k < N_LISTS; k++)
         *lists[k] = row_list_new ();
+    return doctor;
+}
+
+static void
+doctor_free (struct doctor *doctor)
+{
+    GPtrArray **lists[N_LISTS];
+    lists_of (doctor, lists);
+    for (size_t k = 0; k < N_LISTS; k++)
+        g_ptr_array_unref (*lists[k]);
+    g_free (doctor->install);
+    g_free (doctor);
+}
+
+static void
+look_at_host (struct doctor *doctor, const struct vmf_settings *settings)
+{
+    enum vmf_family family = vmf_family_of (NULL);
     look_at_programs (doctor, family);
     look_at_libraries (doctor, family);
+    doctor_look_at_vmware (doctor->plugins, settings, vmf_cli_cancellable ());
     doctor_look_at_host (doctor->host, settings);
     look_at_pairs (doctor);
+}
+
+/* Is anything missing, and what would install it? */
+static void
+sum_up (struct doctor *doctor)
+{
     g_autoptr (GPtrArray) packages = g_ptr_array_new ();
+    GPtrArray **lists[N_LISTS];
+    lists_of (doctor, lists);
     doctor->good = true;
-    for (size_t k = 0; k < G_N_ELEMENTS (lists); k++)
+    for (size_t k = 0; k < N_LISTS; k++)
         for (unsigned i = 0; i < (*lists[k])->len; i++)
         {
             const struct row *row = g_ptr_array_index (*lists[k], i);
@@ -129,19 +176,7 @@ doctor_new (const struct vmf_settings *settings)
             if (row->package)
                 g_ptr_array_add (packages, row->package);
         }
-    doctor->install = vmf_family_install_command (family, packages);
-    return doctor;
-}
-
-static void
-doctor_free (struct doctor *doctor)
-{
-    g_ptr_array_unref (doctor->programs);
-    g_ptr_array_unref (doctor->libraries);
-    g_ptr_array_unref (doctor->host);
-    g_ptr_array_unref (doctor->pairs);
-    g_free (doctor->install);
-    g_free (doctor);
+    doctor->install = vmf_family_install_command (vmf_family_of (NULL), packages);
 }
 
 static json_t *
@@ -161,10 +196,11 @@ rows_to_json (GPtrArray *list)
 static void
 print_json (const struct doctor *doctor)
 {
-    json_t *all =
-        json_pack ("{s:b, s:o, s:o, s:o, s:o, s:s?}", "ready", doctor->good, "programs",
-                   rows_to_json (doctor->programs), "libraries", rows_to_json (doctor->libraries), "host",
-                   rows_to_json (doctor->host), "known_bad", rows_to_json (doctor->pairs), "install", doctor->install);
+    json_t *all = json_pack ("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s?}", "ready", doctor->good, "programs",
+                             rows_to_json (doctor->programs), "libraries", rows_to_json (doctor->libraries), "plugins",
+                             rows_to_json (doctor->plugins), "host", rows_to_json (doctor->host), "known_bad",
+                             rows_to_json (doctor->pairs), "source", rows_to_json (doctor->source), "fixed",
+                             rows_to_json (doctor->fixed), "install", doctor->install);
     vmf_cli_print_json (all);
 }
 
@@ -204,28 +240,76 @@ print_text (const struct doctor *doctor)
     scols_init_debug (0);
     print_table (doctor->programs, "PROGRAM", "NEEDED FOR", true);
     print_table (doctor->libraries, "LIBRARY", "NEEDED FOR", true);
+    print_table (doctor->plugins, "PLUGIN", "NEEDED FOR", true);
     print_table (doctor->host, "HOST", "FOUND", false);
     print_table (doctor->pairs, "KNOWN TROUBLE", "WHAT", false);
+    print_table (doctor->fixed, "SETTING", "DONE", false);
+    print_table (doctor->source, "SOURCE", "FOUND", false);
     if (doctor->install)
         printf ("To install what is missing:\n  %s\n", doctor->install);
-    puts (doctor->good ? "This host has all that imports need." : "Imports need what is marked as missing above.");
+    if (doctor->programs->len > 0)
+        puts (doctor->good ? "This host has all that imports need." : "Imports need what is marked as missing above.");
+}
+
+/* The options that want a SOURCE. */
+static bool
+check_words (const struct doctor_source *source, GError **error)
+{
+    if (source->address || !(source->forget_thumbprint || source->remove_snapshot))
+        return true;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s wants a SOURCE",
+                 source->forget_thumbprint ? "--forget-thumbprint" : "--remove-snapshot");
+    return false;
+}
+
+/* What is asked of a source alone does not need the host looked at. */
+static bool
+examine (struct doctor *doctor, const struct doctor_source *source, bool fix, const struct vmf_settings *settings,
+         GError **error)
+{
+    if (!check_words (source, error))
+        return false;
+    if (!source->forget_thumbprint && !source->remove_snapshot)
+        look_at_host (doctor, settings);
+    if (fix)
+        doctor_fix (doctor->fixed, settings);
+    if (source->address && !doctor_look_at_source (doctor->source, source, settings, vmf_cli_cancellable (), error))
+        return false;
+    sum_up (doctor);
+    return true;
 }
 
 int
 vmf_cmd_doctor (int argc, char **argv)
 {
-    gboolean json = FALSE;
+    gboolean json = FALSE, fix = FALSE, forget = FALSE;
+    g_autofree char *snapshot = NULL;
     g_auto (GStrv) words = NULL;
     g_autoptr (vmf_settings) settings = NULL;
-    const GOptionEntry entries[] = { { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print one JSON object", NULL },
-                                     { NULL } };
-    int status = vmf_cli_parse (argc, argv, entries, "", "Says what this host has and lacks for imports.", 0, 0, &words,
-                                &settings);
+    g_autoptr (GError) error = NULL;
+    const GOptionEntry entries[] = {
+        { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print one JSON object", NULL },
+        { "fix", 0, 0, G_OPTION_ARG_NONE, &fix, "Make the folders that the settings name", NULL },
+        { "forget-thumbprint", 0, 0, G_OPTION_ARG_NONE, &forget, "Forget the pinned certificate of SOURCE", NULL },
+        { "remove-snapshot", 0, 0, G_OPTION_ARG_STRING, &snapshot,
+          "Remove a snapshot that a killed import left at SOURCE", "VM/SNAPSHOT" },
+        VMF_CLI_PASSWORD_OPTION,
+        { NULL }
+    };
+    int status = vmf_cli_parse (argc, argv, entries, "[SOURCE]",
+                                "Says what this host has and lacks for imports, and whether SOURCE can be reached.", 0,
+                                1, &words, &settings);
     if (status != VMF_EXIT_OK)
         return status;
-    struct doctor *doctor = doctor_new (settings);
-    json ? print_json (doctor) : print_text (doctor);
-    status = doctor->good ? VMF_EXIT_OK : VMF_EXIT_FAILED;
+    const struct doctor_source source = { words[0], forget, snapshot };
+    struct doctor *doctor = doctor_new ();
+    if (examine (doctor, &source, fix, settings, &error))
+    {
+        json ? print_json (doctor) : print_text (doctor);
+        status = doctor->good ? VMF_EXIT_OK : VMF_EXIT_FAILED;
+    }
+    else
+        status = vmf_cli_fail (error);
     doctor_free (doctor);
     return status;
 }

@@ -24,6 +24,19 @@ struct opening
     GArray *seen;     /* struct stat of each file of the chain */
 };
 
+static void
+helper_free (struct vmf_image_helper *helper)
+{
+    if (!helper)
+        return;
+    g_strfreev (helper->words);
+    g_free (helper->secret);
+    g_strfreev (helper->env);
+    g_strfreev (helper->readable);
+    vmf_feed_options_free (helper->feed);
+    g_free (helper);
+}
+
 void
 vmf_image_free (struct vmf_image *image)
 {
@@ -31,6 +44,7 @@ vmf_image_free (struct vmf_image *image)
         return;
     g_free (image->path);
     g_free (image->nbd_uri);
+    helper_free (image->helper);
     g_free (image->format);
     g_free (image->root);
     vmf_image_free (image->backing);
@@ -278,6 +292,33 @@ vmf_image_new_nbd (const char *nbd_uri, const char *format, struct vmf_image *ba
     image->nbd_uri = g_strdup (nbd_uri);
     image->format = g_strdup (format);
     return g_steal_pointer (&image);
+}
+
+struct vmf_image *
+vmf_image_new_helper (const struct vmf_image_helper *helper, uint64_t size_bytes, GError **error)
+{
+    bool plugin = false;
+    for (size_t i = 0; helper->words && helper->words[i]; i++)
+        plugin = plugin || helper->words[i][0] != '-';
+    if (!plugin)
+        return vmf_image_refuse (error, VMF_ERROR_USAGE, "nothing says which plugin serves this disk"), NULL;
+    struct vmf_image *image = g_new0 (struct vmf_image, 1);
+    struct vmf_image_helper *copy = image->helper = g_new (struct vmf_image_helper, 1);
+    *copy = *helper;
+    copy->words = g_strdupv (helper->words);
+    copy->secret = g_strdup (helper->secret);
+    copy->env = g_strdupv (helper->env);
+    copy->readable = g_strdupv (helper->readable);
+    copy->feed = helper->feed ? vmf_feed_options_copy (helper->feed) : NULL;
+    image->format = g_strdup ("raw");
+    image->size_bytes = size_bytes;
+    return image;
+}
+
+bool
+vmf_image_is_sequential (const struct vmf_image *image)
+{
+    return image->helper && image->helper->sequential;
 }
 
 static bool

@@ -7,6 +7,7 @@
 #include "disk/image-beneath.h"
 #include "disk/image-vmdk.h"
 #include "disk/nbd.h"
+#include "disk/plugin.h"
 #include "disk/server-graph.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -18,10 +19,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#ifndef VMF_PLUGIN_DIR
-#define VMF_PLUGIN_DIR "/usr/lib/vmferry/plugins"
-#endif
 
 enum
 {
@@ -35,6 +32,7 @@ struct vmf_server
 {
     GPtrArray *children; /* struct vmf_child*: proxies first */
     GPtrArray *sockets;  /* char*: taken away at the end */
+    vmf_feed *feed;      /* NULL: none */
     char *name, *socket, *uri;
     uint64_t size_bytes;
     GMutex lock;
@@ -49,6 +47,9 @@ struct helper
     const char *socket;
     const char *const *readable;
     bool confined;
+    const char *const *env;
+    const char *secret;
+    int feed_fd; /* 0: none */
 };
 
 /* The first line is the cause; qemu repeats its own command line in front of it. */
@@ -70,6 +71,7 @@ vmf_server_free (struct vmf_server *server)
     if (!server)
         return;
     g_ptr_array_unref (server->children);
+    vmf_feed_free (server->feed);
     for (guint i = 0; i < server->sockets->len; i++)
         unlink (g_ptr_array_index (server->sockets, i));
     g_ptr_array_unref (server->sockets);
@@ -87,7 +89,31 @@ vmf_server_is_running (const struct vmf_server *server)
     for (guint i = 0; i < server->children->len; i++)
         if (!vmf_child_running (g_ptr_array_index (server->children, i)))
             return false;
-    return true;
+    return !server->feed || !vmf_feed_has_failed (server->feed, NULL);
+}
+
+/* The feed's failure, which is why the helper then fails; else what the helper says. NULL: nothing. Caller frees. */
+static char *
+get_cause (struct vmf_server *server)
+{
+    g_autoptr (GError) feed = NULL;
+    if (server->feed && vmf_feed_has_failed (server->feed, &feed))
+        return g_strdup (feed->message);
+    g_mutex_lock (&server->lock);
+    char *said = server->said->len > 0 ? vmf_text_printable (server->said->str, 600) : NULL;
+    g_mutex_unlock (&server->lock);
+    return said;
+}
+
+void
+vmf_server_explain (struct vmf_server *server, GError **error)
+{
+    g_autofree char *cause = server && error && *error ? get_cause (server) : NULL;
+    if (!cause)
+        return;
+    char *message = g_strdup_printf ("%s (%s)", (*error)->message, cause);
+    g_free ((*error)->message);
+    (*error)->message = message;
 }
 
 const char *
@@ -197,10 +223,10 @@ fail_with_words (struct vmf_server *server, GCancellable *cancellable, GError **
     /* A helper's end is what makes sure that its last line was read. */
     for (guint i = 0; i < server->children->len; i++)
         vmf_child_stop (g_ptr_array_index (server->children, i), 1000);
-    g_mutex_lock (&server->lock);
-    g_autofree char *words = vmf_text_printable (server->said->len > 0 ? server->said->str : own ? own : "", 600);
-    g_mutex_unlock (&server->lock);
-    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "its helper says: %s", words);
+    if (server->feed && vmf_feed_has_failed (server->feed, error))
+        return false;
+    g_autofree char *cause = get_cause (server);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "its helper says: %s", cause ? cause : own ? own : "nothing");
     return false;
 }
 
@@ -210,12 +236,17 @@ start_helper (struct vmf_server *server, const struct helper *helper, GCancellab
     g_autofree char *folder = g_path_get_dirname (helper->socket);
     const char *const writable[] = { folder, NULL };
     g_autofree char *name = g_strdup_printf ("%s for %s", helper->what, server->name);
+    const struct vmf_child_fd feed = { helper->feed_fd, VMF_IMAGE_FEED_FD };
     struct vmf_child_options options = {
         .name = name,
         .argv = (const char *const *)helper->argv->pdata,
         .flags = helper->confined ? VMF_CHILD_CONFINED : VMF_CHILD_NONE,
         .readable = helper->readable,
         .writable = writable,
+        .set_env = helper->env,
+        .secret = helper->secret,
+        .fds = &feed,
+        .n_fds = helper->feed_fd ? 1 : 0,
         .on_line = on_line,
         .on_line_data = server,
     };
@@ -259,22 +290,6 @@ start_file (struct vmf_server *server, const struct vmf_image *image, GCancellab
     g_autoptr (GPtrArray) argv = nbdkit_file (image, server->socket);
     struct helper helper = { "nbdkit", argv, server->socket, (const char *const *)bindings, true };
     return start_helper (server, &helper, cancellable, error);
-}
-
-/* VMFERRY_PLUGIN_DIR, or beside a program that runs from its build directory, or where it was installed. NULL: this
-   build has none, since libdeflate was missing. */
-static char *
-find_vmdkstream (void)
-{
-    static const char name[] = "nbdkit-vmdkstream-plugin.so";
-    const char *dir = g_getenv ("VMFERRY_PLUGIN_DIR");
-    g_autofree char *program = g_file_read_link ("/proc/self/exe", NULL);
-    g_autofree char *program_dir = program ? g_path_get_dirname (program) : NULL;
-    g_autofree char *built = program_dir ? g_build_filename (program_dir, "plugins", name, NULL) : NULL;
-    if (!(dir && *dir) && built && g_file_test (built, G_FILE_TEST_EXISTS))
-        return g_steal_pointer (&built);
-    g_autofree char *path = g_build_filename (dir && *dir ? dir : VMF_PLUGIN_DIR, name, NULL);
-    return g_file_test (path, G_FILE_TEST_EXISTS) ? g_canonicalize_filename (path, NULL) : NULL;
 }
 
 /* Ours inflates grains on all cores, QEMU on one, behind a lock: three times as fast on two cores. */
@@ -322,15 +337,57 @@ start_qemu (struct vmf_server *server, const struct vmf_image *image, GCancellab
     return start_helper (server, &helper, cancellable, error);
 }
 
+/* The image's own words, with a plugin of ours as a path. READABLE gets that too. */
+static GPtrArray *
+nbdkit_words (const struct vmf_image_helper *helper, const char *socket, GPtrArray *readable)
+{
+    GPtrArray *argv = words ("nbdkit", "-f", "-r", "-U", socket, NULL);
+    size_t i = 0;
+    for (; helper->words[i][0] == '-'; i++)
+        g_ptr_array_add (argv, g_strdup (helper->words[i]));
+    char *plugin = vmf_plugin_find (helper->words[i], NULL);
+    if (plugin)
+        g_ptr_array_add (readable, g_strdup (plugin));
+    g_ptr_array_add (argv, plugin ? plugin : g_strdup (helper->words[i]));
+    while (helper->words[++i])
+        g_ptr_array_add (argv, g_strdup (helper->words[i]));
+    g_ptr_array_add (argv, NULL);
+    return argv;
+}
+
+static bool
+start_image_helper (struct vmf_server *server, const struct vmf_image_helper *image, GCancellable *cancellable,
+                    GError **error)
+{
+    g_autoptr (GPtrArray) readable = g_ptr_array_new_with_free_func (g_free);
+    for (size_t i = 0; image->readable && image->readable[i]; i++)
+        g_ptr_array_add (readable, g_strdup (image->readable[i]));
+    g_autoptr (GPtrArray) argv = nbdkit_words (image, server->socket, readable);
+    g_ptr_array_add (readable, NULL);
+    int feed_fd = 0;
+    if (image->feed && !(server->feed = vmf_feed_start (image->feed, cancellable, &feed_fd, error)))
+        return false;
+    struct helper helper = { "nbdkit",        argv,
+                             server->socket,  (const char *const *)readable->pdata,
+                             !image->network, (const char *const *)image->env,
+                             image->secret,   feed_fd };
+    bool good = start_helper (server, &helper, cancellable, error);
+    if (feed_fd > 0)
+        close (feed_fd);
+    return good;
+}
+
 static bool
 start_by_kind (struct vmf_server *server, const struct vmf_image *image, GCancellable *cancellable, GError **error)
 {
     bool raw = strcmp (image->format, "raw") == 0;
+    if (image->helper)
+        return start_image_helper (server, image->helper, cancellable, error);
     if (raw && image->nbd_uri)
         return start_nbd (server, image->nbd_uri, server->socket, cancellable, error);
     if (raw)
         return start_file (server, image, cancellable, error);
-    g_autofree char *plugin = vmf_image_is_vmdk_stream (image) ? find_vmdkstream () : NULL;
+    g_autofree char *plugin = vmf_image_is_vmdk_stream (image) ? vmf_plugin_find ("vmdkstream", NULL) : NULL;
     if (plugin)
         return start_vmdkstream (server, image, plugin, cancellable, error);
     return start_qemu (server, image, cancellable, error);

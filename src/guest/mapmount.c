@@ -3,30 +3,13 @@
 #include "guest/mapmount.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "disk/plugin.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#ifndef VMF_PLUGIN_DIR
-#define VMF_PLUGIN_DIR "/usr/lib/vmferry/plugins"
-#endif
-
-/* VMFERRY_PLUGIN_DIR, or beside a program that runs from its build directory, or where it was installed. */
-static char *
-plugin_path (void)
-{
-    static const char name[] = "nbdkit-segments-plugin.so";
-    const char *dir = g_getenv ("VMFERRY_PLUGIN_DIR");
-    g_autofree char *program = g_file_read_link ("/proc/self/exe", NULL);
-    g_autofree char *program_dir = program ? g_path_get_dirname (program) : NULL;
-    g_autofree char *built = program_dir ? g_build_filename (program_dir, "plugins", name, NULL) : NULL;
-    if (!(dir && *dir) && built && g_file_test (built, G_FILE_TEST_EXISTS))
-        return g_steal_pointer (&built);
-    return g_build_filename (dir && *dir ? dir : VMF_PLUGIN_DIR, name, NULL);
-}
 
 static bool
 write_table (const char *path, const struct vmf_view *view, const struct vmf_map_disk *disks, unsigned n_disks,
@@ -48,7 +31,9 @@ static bool
 start_server (struct vmf_mount *mount, const char *socket_path, const char *pid_path, const char *table_path,
               bool writable, GError **error)
 {
-    g_autofree char *plugin = plugin_path ();
+    g_autofree char *plugin = vmf_plugin_find ("segments", error);
+    if (!plugin)
+        return false;
     g_autofree char *table = g_strconcat ("table=", table_path, NULL);
     g_autofree char *count = g_strconcat ("count=", mount->count_path, NULL);
     g_autofree char *tmp = g_strconcat ("TMPDIR=", mount->dir, NULL);
@@ -59,12 +44,6 @@ start_server (struct vmf_mount *mount, const char *socket_path, const char *pid_
     struct vmf_child_options options = { .name = "nbdkit for the map",
                                          .argv = writable ? with_cow : read_only,
                                          .set_env = env };
-    if (!g_file_test (plugin, G_FILE_TEST_EXISTS))
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING,
-                     "vmferry's own nbdkit plugin is not at %s; reinstall vmferry, or set VMFERRY_PLUGIN_DIR", plugin);
-        return false;
-    }
     return (mount->server = vmf_child_start (&options, error)) != NULL;
 }
 

@@ -119,6 +119,20 @@ test_plugin (void)
 #endif
 }
 
+/* PITFALLS 21, by the release notes: "VDDK 7.0 will support vSphere 6.5, 6.7 and the next major release". */
+static void
+test_supports (void)
+{
+    g_assert_true (vmf_vddk_supports ("7.0.2", "6.5.0"));
+    g_assert_true (vmf_vddk_supports ("7.0.2", "8.0.1"));
+    g_assert_false (vmf_vddk_supports ("7.0.2", "6.0.0"));
+    g_assert_false (vmf_vddk_supports ("8.0.2", "6.5.0"));
+    g_assert_true (vmf_vddk_supports ("8.0.2", "6.7.0"));
+    g_assert_false (vmf_vddk_supports ("6.7.3", "8.0.0"));
+    g_assert_true (vmf_vddk_supports (NULL, "6.5.0"));
+    g_assert_true (vmf_vddk_supports ("11.0", "6.5.0"));
+}
+
 static void
 test_plugins_of_nbdkit (void)
 {
@@ -158,6 +172,7 @@ main (int argc, char **argv)
     g_test_add_func ("/vddk/A12-problems", test_problems);
     g_test_add_func ("/vddk/A7-absent-says-how-to-get-it", test_absent_says_how_to_get_it);
     g_test_add_func ("/vddk/plugin", test_plugin);
+    g_test_add_func ("/vddk/A14-supports", test_supports);
     g_test_add_func ("/plugins/nbdkit", test_plugins_of_nbdkit);
     g_test_add_func ("/plugins/fields", test_fields);
     int status = g_test_run ();

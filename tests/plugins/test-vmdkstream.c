@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@ enum
 {
     GRAIN = 64 * 1024, /* of QEMU's images */
     BIG = 6 * 1024 * 1024 + 1536,
+    DENSE = 24 * 1024 * 1024,
 };
 
 static char *folder, *plugin;
@@ -507,6 +509,129 @@ test_stream_extents_first (void)
     stop (&server);
 }
 
+/* More than a hundred times what the windows of the tests below hold. */
+static void
+make_dense (void)
+{
+    g_autofree char *raw = path_in ("dense.raw"), *vmdk = path_in ("dense.vmdk"), *bytes = g_malloc (DENSE);
+    for (gsize at = 0; at + 4 <= DENSE; at += 4)
+        *(guint32 *)(void *)(bytes + at) = g_test_rand_int ();
+    g_assert_true (g_file_set_contents (raw, bytes, DENSE, NULL));
+    run_ok ("qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, vmdk, NULL);
+}
+
+/* The most memory that the server ever had. */
+static guint64
+peak_kib (const struct server *server)
+{
+    g_autofree char *path = g_strdup_printf ("/proc/%d/status", (int)server->pid), *text = NULL;
+    g_assert_true (g_file_get_contents (path, &text, NULL, NULL));
+    return g_ascii_strtoull (strstr (text, "VmHWM:") + 6, NULL, 10);
+}
+
+/* A reader that goes on where an earlier one was: to the last grain patience is paid once, not 400 times (which the
+   suite would not wait for), and no more is kept than the window. */
+static void
+test_forward_skip (void)
+{
+    struct server server;
+    g_autofree char *arg = argument ("stream", "dense.vmdk"), *raw = path_in ("dense.raw"), *expected = NULL,
+                    *buffer = g_malloc (GRAIN);
+    g_assert_true (g_file_get_contents (raw, &expected, NULL, NULL));
+    start (&server, false, arg, "window=200k", "patience-ms=2000", "forward=true", NULL);
+    server.nbd = connect_to (&server);
+    g_assert_nonnull (server.nbd);
+    g_assert_cmpint (nbd_pread (server.nbd, buffer, GRAIN, 0, 0), ==, 0);
+    guint64 before = peak_kib (&server);
+    g_assert_cmpint (nbd_pread (server.nbd, buffer, GRAIN, DENSE - GRAIN, 0), ==, 0);
+    g_assert_cmpmem (buffer, GRAIN, expected + DENSE - GRAIN, GRAIN);
+#ifndef __SANITIZE_ADDRESS__
+    g_assert_cmpuint (peak_kib (&server), <, before + DENSE / 1024 / 4);
+#else
+    (void)before;
+#endif
+    g_assert_cmpint (nbd_pread (server.nbd, buffer, GRAIN, 5 * GRAIN, 0), ==, -1);
+    assert_said (&server, "has passed");
+    stop (&server);
+}
+
+/* Sixteen requests in flight, in order, with more than the window between each two. */
+static void
+test_forward_in_flight (void)
+{
+    enum
+    {
+        N = 16,
+        STEP = DENSE / N,
+    };
+    struct server server;
+    g_autofree char *arg = argument ("stream", "dense.vmdk"), *raw = path_in ("dense.raw"), *expected = NULL,
+                    *buffer = g_malloc (N * GRAIN);
+    int64_t cookies[N];
+    g_assert_true (g_file_get_contents (raw, &expected, NULL, NULL));
+    start (&server, false, arg, "window=200k", "patience-ms=500", "forward=true", NULL);
+    server.nbd = connect_to (&server);
+    g_assert_nonnull (server.nbd);
+    for (int i = 0; i < N; i++)
+    {
+        cookies[i] = nbd_aio_pread (server.nbd, buffer + i * GRAIN, GRAIN, (uint64_t)i * STEP, NBD_NULL_COMPLETION, 0);
+        g_assert_cmpint (cookies[i], >, 0);
+    }
+    for (int i = 0; i < N; i++)
+    {
+        int done;
+        while ((done = nbd_aio_command_completed (server.nbd, (uint64_t)cookies[i])) == 0)
+            g_assert_cmpint (nbd_poll (server.nbd, -1), ==, 1);
+        g_assert_cmpint (done, ==, 1);
+        g_assert_cmpmem (buffer + i * GRAIN, GRAIN, expected + i * STEP, GRAIN);
+    }
+    stop (&server);
+}
+
+/* The window is full and somebody asks what is far behind: a few grains are called data, not all of it. */
+static void
+test_forward_extents (void)
+{
+    static const uint32_t few[] = { 64 * GRAIN, 0 };
+    struct server server;
+    g_autofree char *arg = argument ("stream", "dense.vmdk");
+    start (&server, false, arg, "window=200k", "forward=true", NULL);
+    server.nbd = connect_to (&server);
+    g_assert_nonnull (server.nbd);
+    g_autoptr (GArray) pairs = get_extents (server.nbd, DENSE / 2, DENSE / 2, 0);
+    assert_extents (pairs, few, G_N_ELEMENTS (few));
+    stop (&server);
+}
+
+/* Somebody looks at the first sector, and reads all of it, the first grain too, when the window has long been full. */
+static void
+test_forward_preflight (void)
+{
+    struct server server;
+    struct feeding feeding;
+    g_autofree char *vmdk = path_in ("dense.vmdk");
+    char sector[512];
+    g_assert_true (g_file_get_contents (vmdk, &feeding.bytes, &feeding.length, NULL));
+    start (&server, true, "stream=-", "window=200k", "forward=true", NULL);
+    int waiting = dup (server.feed);
+    feeding.fd = server.feed;
+    server.feed = -1;
+    GThread *thread = g_thread_new ("feed", feed_thread, &feeding);
+    server.nbd = connect_to (&server);
+    g_assert_nonnull (server.nbd);
+    g_assert_cmpint (nbd_pread (server.nbd, sector, sizeof sector, 0, 0), ==, 0);
+    for (int before = -1, now = 0; before != now || now == 0; g_usleep (100 * 1000))
+    {
+        before = now; /* what stands in the pipe, until it stays so */
+        g_assert_cmpint (ioctl (waiting, FIONREAD, &now), ==, 0);
+    }
+    close (waiting);
+    assert_same (server.nbd, "dense.raw");
+    g_thread_join (thread);
+    g_free (feeding.bytes);
+    stop (&server);
+}
+
 static void
 assert_cut (const char *key, const char *bytes, gsize at)
 {
@@ -567,6 +692,7 @@ test_parameters (void)
         { "offset=0", "one of file=" },
         { "size=x", "" },
         { "stream=fd:x", "" },
+        { "forward=perhaps", "" },
         { "colour=red", "unknown parameter" },
         { "file=/nowhere/at/all", "No such" },
         { "stream=fd:99", "file descriptor 99" },
@@ -606,6 +732,7 @@ main (int argc, char **argv)
     folder = g_dir_make_tmp ("vmf-vmdkstream-XXXXXX", NULL);
     plugin = g_build_filename (g_getenv ("VMFERRY_PLUGIN_DIR"), "nbdkit-vmdkstream-plugin.so", NULL);
     make_image ("big", BIG);
+    make_dense ();
     add_set ();
     g_test_add_func ("/vmdkstream/parameters", test_parameters);
     g_test_add_func ("/vmdkstream/file/sizes", test_sizes);
@@ -623,6 +750,10 @@ main (int argc, char **argv)
     g_test_add_func ("/vmdkstream/stream/skip", test_stream_skip);
     g_test_add_func ("/vmdkstream/stream/parts", test_stream_parts);
     g_test_add_func ("/vmdkstream/stream/extents-first", test_stream_extents_first);
+    g_test_add_func ("/vmdkstream/stream/forward-skip", test_forward_skip);
+    g_test_add_func ("/vmdkstream/stream/forward-in-flight", test_forward_in_flight);
+    g_test_add_func ("/vmdkstream/stream/forward-extents", test_forward_extents);
+    g_test_add_func ("/vmdkstream/stream/forward-preflight", test_forward_preflight);
     g_test_add_data_func ("/vmdkstream/stream/cut", "stream", test_cut);
     int result = g_test_run ();
     const char *rm[] = { "rm", "-rf", folder, NULL };
