@@ -7,10 +7,12 @@
 
 Fields of machines: vcenter/machines.go. The control calls: vcenter/control.go.
 """
+import base64
 import hashlib
 import json
 import os
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -157,3 +159,41 @@ class Control:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise host.LabError("control %s: %s" % (name, error.read().decode(errors="replace").strip())) from error
+
+    def status(self):
+        """sessions, leases, calls (by method), served_bytes (by "folder:[datastore] path", "lease:…"), snapshots."""
+        return self.call("status")
+
+    def expire_sessions(self, key="", leases=True):
+        return self.call("expire_sessions", key=key, leases=leases)["ended"]
+
+    def fail(self, method, fault, count=1, in_task=False, message="", **fields):
+        """FIELDS: of the fault, e.g. PrivilegeId="VApp.Export". COUNT -1: from now on."""
+        self.call("fail", method=method, fault=fault, count=count, in_task=in_task, message=message, fields=fields)
+
+    def delay(self, method, seconds, count=-1):
+        self.call("delay", method=method, ms=int(seconds * 1000), count=count)
+
+    def drop(self, where, after_bytes, count=1):
+        self.call("drop", where=where, after_bytes=after_bytes, count=count)
+
+    def throttle(self, where, bytes_per_s):
+        self.call("throttle", where=where, bytes_per_s=bytes_per_s)
+
+    def clear(self):
+        self.call("clear")
+
+    def write(self, vm, offset, data, disk=0):
+        """What the running guest VM (name or moref) writes; DISK: its position or its device key."""
+        self.call("write", vm=vm, disk=disk, offset=offset, data=base64.b64encode(data).decode())
+
+    def set_machine(self, vm, **what):
+        """tools, deaf (to ShutdownGuest), consolidation_needed, consolidate_ms, connection, power ("on", "off")."""
+        self.call("set_machine", vm=vm, **what)
+
+    def reset_change_tracking(self, vm):
+        self.call("reset_change_tracking", vm=vm)
+
+    def renew_certificate(self):
+        """The new thumbprint."""
+        return self.call("renew_certificate")["thumbprint"]

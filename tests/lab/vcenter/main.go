@@ -149,11 +149,17 @@ func serve(o *options, state string) (*simulator.Model, error) {
 	model.Service.RegisterEndpoints = true
 	model.Service.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: identity.configForClient,
 		Certificates: []tls.Certificate{*identity.current()}}
-	return model, announce(o, state, model, identity, machines, password)
+	var l *layer
+	if !o.stock {
+		if l, err = newLayer(o, state, password, identity, machines); err != nil {
+			return model, err
+		}
+	}
+	return model, announce(o, state, model, identity, machines, l)
 }
 
 func announce(o *options, state string, model *simulator.Model, identity *identity, machines []*machine,
-	password string) error {
+	l *layer) error {
 	server := model.Service.NewServer()
 	address := server.Listener.Addr().(*net.TCPAddr)
 	certificate := filepath.Join(state, "certificate.pem")
@@ -164,6 +170,14 @@ func announce(o *options, state string, model *simulator.Model, identity *identi
 		"address": address.IP.String(), "port": address.Port, "model": o.model, "user": o.user,
 		"limited_user": o.limitedUser, "thumbprint": identity.thumbprint(), "certificate": certificate,
 		"state": state, "datastores": datastores(), "machines": morefs(machines), "log": filepath.Join(state, "log"),
+	}
+	if l != nil {
+		l.address, l.inner, server.Config.Handler = address.String(), server.Config.Handler, l
+		port, err := l.serveControl()
+		if err != nil {
+			return err
+		}
+		answer["control"], answer["map"] = port, filepath.Join(state, "datastore-map.json")
 	}
 	line, err := json.Marshal(answer)
 	if err != nil {
