@@ -227,11 +227,12 @@ vddk_disk_stop (struct vddk_disk *disk)
 {
     struct timespec until;
     pthread_mutex_lock (&disk->lock);
+    bool hangs = is_hung (disk, NULL);
     disk->is_stopping = true;
     pthread_cond_signal (&disk->work);
     pthread_mutex_unlock (&disk->lock);
     clock_gettime (CLOCK_REALTIME, &until);
-    until.tv_sec += 2 * VDDK_STOP_S;
+    until.tv_sec += hangs ? 1 : 2 * VDDK_STOP_S;
     /* Where the library hangs, its threads and ours use the memory until the process ends. */
     if (pthread_timedjoin_np (disk->thread, NULL, &until) != 0 || !disk->is_clean)
         return false;

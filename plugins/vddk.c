@@ -498,6 +498,8 @@ vddk_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags, str
         struct vddk_error error;
         if (!vddk_disk_run (disk, offset, &length, &data, &error))
             return runs > 0 ? 0 : fail (&error);
+        /* nbdkit 1.32 ends by an assertion when it is told of more than 4 GiB. */
+        length = length < end - offset ? length : end - offset;
         if (runs == 0)
             first_is_data = data;
         if ((flags & NBDKIT_FLAG_REQ_ONE) && data != first_is_data)
