@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "source/vsphere/inventory.h"
+#include "source/vsphere/machine.h"
 #include "vm/read.h"
 
 #include <string.h>
@@ -143,72 +144,20 @@ read_vm (const xmlNode *config, GError **error)
     return vm;
 }
 
-static void
-on_network (xmlNode *object, void *data)
-{
-    GHashTable *names = data;
-    g_autofree char *name = vmf_property_text (object, "name");
-    const char *const keys[] = { "key", "summary.opaqueNetworkId" };
-    if (!name)
-        return;
-    g_hash_table_insert (names, vmf_xml_find_text (object, "obj"), vmf_name_decode (name));
-    for (size_t i = 0; i < G_N_ELEMENTS (keys); i++)
-    {
-        char *key = vmf_property_text (object, keys[i]);
-        if (key)
-            g_hash_table_insert (names, key, vmf_name_decode (name));
-    }
-}
-
-/* Cards on distributed port groups and on NSX' networks are given the names of these. NETWORKS: the VM's property. */
-static bool
-name_networks (struct vmf_vsphere *vsphere, const xmlNode *networks, struct vmf_vm *vm, GCancellable *cancellable,
-               GError **error)
-{
-    static const char *const plain[] = { "name", NULL }, *const group[] = { "name", "key", NULL };
-    static const char *const opaque[] = { "name", "summary.opaqueNetworkId", NULL };
-    g_autoptr (GHashTable) names = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-    GString *spec = g_string_new (NULL), *objects = g_string_new (NULL);
-    for (const xmlNode *at = vmf_xml_child (networks, NULL); at; at = vmf_xml_next (at, NULL))
-    {
-        g_autofree char *moref = vmf_xml_text (at);
-        const char *type = vmf_node_moref_type (at);
-        if (moref && (strcmp (type, "DistributedVirtualPortgroup") == 0 || strcmp (type, "OpaqueNetwork") == 0))
-            vmf_spec_add_object (objects, type, moref);
-    }
-    bool any = objects->len > 0;
-    vmf_spec_add_paths (spec, "Network", plain);
-    vmf_spec_add_paths (spec, "DistributedVirtualPortgroup", group);
-    vmf_spec_add_paths (spec, "OpaqueNetwork", opaque);
-    g_string_append_len (spec, objects->str, (gssize)objects->len);
-    g_string_free (objects, TRUE);
-    if (!any)
-        g_string_free (spec, TRUE);
-    else if (!vmf_properties_each (vsphere, what, spec, on_network, names, cancellable, error))
-        return false;
-    for (unsigned i = 0; i < vm->nics->len; i++)
-    {
-        struct vmf_nic *nic = vm->nics->pdata[i];
-        const char *name = nic->network ? g_hash_table_lookup (names, nic->network) : NULL;
-        g_autofree char *decoded = vmf_name_decode (name ? name : nic->network ? nic->network : "");
-        if (nic->network)
-        {
-            g_free (nic->network);
-            nic->network = g_steal_pointer (&decoded);
-        }
-    }
-    return true;
-}
-
+/* A user who may see the VM need not be one who may see its host: then its name is not known. */
 static bool
 read_host (struct vmf_vsphere *vsphere, struct vmf_vsphere_machine *machine, GCancellable *cancellable, GError **error)
 {
     static const char *const paths[] = { "name", "summary.config.product.version", NULL };
+    g_autoptr (GError) failed = NULL;
     if (!machine->host_moref)
         return true;
-    xmlDoc *doc = vmf_properties_one (vsphere, what, "HostSystem", machine->host_moref, paths, cancellable, error);
-    if (!doc)
-        return false;
+    xmlDoc *doc = vmf_properties_one (vsphere, what, "HostSystem", machine->host_moref, paths, cancellable, &failed);
+    if (failed)
+    {
+        g_debug ("%s", failed->message);
+        return !vmf_error_if_cancelled (cancellable, error);
+    }
     const xmlNode *object = xmlDocGetRootElement (doc);
     g_autofree char *name = vmf_property_text (object, "name");
     machine->host_name = name ? vmf_name_decode (name) : NULL;
@@ -256,7 +205,7 @@ fill (struct vmf_vsphere *vsphere, struct vmf_tree *tree, const xmlNode *object,
     machine->datacenter = g_strdup (place.datacenter_path);
     g_free (machine->vm->name);
     machine->vm->name = g_strdup (machine->name);
-    return name_networks (vsphere, vmf_property_find (object, "network"), machine->vm, cancellable, error)
+    return vmf_networks_name (vsphere, vmf_property_find (object, "network"), machine->vm, cancellable, error)
            && read_host (vsphere, machine, cancellable, error);
 }
 
