@@ -105,6 +105,14 @@ finish_connecting (struct nbd_handle *nbd, const char *what, GCancellable *cance
     return nbd_aio_is_ready (nbd) == 1 || vmf_nbd_fail (what, error);
 }
 
+/* Of a server that the user named. */
+static void
+add_remedy (GError *why)
+{
+    g_autofree char *words = g_steal_pointer (&why->message);
+    why->message = g_strdup_printf ("%s; no NBD server listens there: start it, or correct the address", words);
+}
+
 struct nbd_handle *
 vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags, GCancellable *cancellable, GError **error)
 {
@@ -120,7 +128,9 @@ vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags, GC
             vmf_nbd_fail (what, &why);
         if (vmf_error_if_cancelled (cancellable, error))
             return NULL;
-        if (!starting || tries == CONNECT_TRIES)
+        if (starting && flags & VMF_NBD_NAMED)
+            add_remedy (why);
+        if (!starting || tries == CONNECT_TRIES || flags & VMF_NBD_NAMED)
             return g_propagate_error (error, g_steal_pointer (&why)), NULL;
         g_usleep (CONNECT_PAUSE_US);
     }
