@@ -8,6 +8,7 @@
 
 /* Takes leave of the server, where nothing is in flight, and closes: nbdkit 1.32 may abort when a client just goes. */
 void vmf_nbd_close (struct nbd_handle *nbd);
+void vmf_nbd_close_all (struct nbd_handle *const *nbds, size_t n); /* takes leave of all, then waits for all */
 typedef struct nbd_handle nbd_handle;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (nbd_handle, vmf_nbd_close)
 
