@@ -16,6 +16,7 @@ enum
     FAST_US = 20 * 1000,         /* requests shorter than this may grow */
     TUNE_MIN_US = 5 * 1000,      /* a round is at least so long, or its throughput says nothing */
     TUNE_AGAIN_US = 1000 * 1000,
+    SEQUENTIAL_MAX = 12, /* of nbdkit's 16 threads a connection; questions about extents take up to four */
 };
 
 static void
@@ -109,6 +110,34 @@ free_slot (struct vmf_mover *mover, size_t length)
     return best;
 }
 
+/* The first by offset of those that wait to be read again. NULL: none. */
+static struct slot *
+lowest_again (const struct vmf_mover *mover)
+{
+    const struct slot *lowest = NULL;
+    for (unsigned i = 0; i < mover->n_slots; i++)
+    {
+        const struct slot *slot = &mover->slots[i];
+        if (slot->state == SLOT_AGAIN && !slot->probe && (!lowest || slot->offset < lowest->offset))
+            lowest = slot;
+    }
+    return (struct slot *)lowest;
+}
+
+/* Of a stream: all, once one is due. */
+static void
+send_again_in_order (struct vmf_mover *mover, int64_t now_us)
+{
+    struct slot *slot;
+    bool due = slot_next_us (mover) <= now_us;
+    while (due && !mover->failure && mover_least_busy (mover->sources, mover->n_sources)
+           && (slot = lowest_again (mover)))
+    {
+        submit_read (slot, now_us);
+        due = slot->state != SLOT_AGAIN;
+    }
+}
+
 /* How much of PIECE stands on the target already (from its beginning); else how much does not. */
 static bool
 is_here (struct vmf_mover *mover, struct vmf_extent *piece, bool *here)
@@ -173,12 +202,20 @@ free_room (const struct vmf_mover *mover)
     return room;
 }
 
+/* Of a stream no more is under way than nbdkit handles at once, or a request could come after what it wants has gone
+   by. */
+static bool
+keeps_order (const struct vmf_mover *mover)
+{
+    return !mover->options->sequential || (mover->reading < SEQUENTIAL_MAX && !lowest_again (mover));
+}
+
 static bool
 may_read (struct vmf_mover *mover)
 {
     size_t room = free_room (mover);
     struct vmf_extent next;
-    if (mover->reading >= mover->limit || !mover_least_busy (mover->sources, mover->n_sources)
+    if (mover->reading >= mover->limit || !keeps_order (mover) || !mover_least_busy (mover->sources, mover->n_sources)
         || !vmf_queue_peek (mover->queue, mover->request_bytes, &next) || room < next.length)
         return false;
     if (checkpoint_unproven (mover) + next.length > UNPROVEN_MAX_BYTES)
@@ -193,10 +230,12 @@ slot_send_due (struct vmf_mover *mover, int64_t now_us)
     for (unsigned i = 0; i < mover->n_slots && !mover->failure; i++)
     {
         struct slot *slot = &mover->slots[i];
-        if (slot->state == SLOT_AGAIN && slot->retry_us <= now_us
+        if (slot->state == SLOT_AGAIN && slot->retry_us <= now_us && (slot->probe || !mover->options->sequential)
             && (slot->probe || mover_least_busy (mover->sources, mover->n_sources)))
             submit_read (slot, now_us);
     }
+    if (mover->options->sequential)
+        send_again_in_order (mover, now_us);
     mover->paced_us = 0;
     while (!mover->failure && may_read (mover) && take_piece (mover, now_us))
         ;
@@ -253,6 +292,15 @@ free_probe (struct vmf_mover *mover)
     return NULL;
 }
 
+static unsigned
+lowest_sample (const struct vmf_mover *mover)
+{
+    unsigned lowest = 0;
+    for (unsigned i = 1; i < mover->n_samples; i++)
+        lowest = mover->samples[i].offset < mover->samples[lowest].offset ? i : lowest;
+    return lowest;
+}
+
 /* The source came back: a block that was read before must be as it was. Until then nothing else is read there, so what
    is on the target and in the journal is of one source. */
 void
@@ -265,7 +313,7 @@ slot_probe (struct vmf_mover *mover, struct vmf_link *link)
         slot_drop_link (mover, link, "too many connections died", g_get_monotonic_time ());
     else
     {
-        unsigned sample = mover->n_probes++ % mover->n_samples;
+        unsigned sample = mover->options->sequential ? lowest_sample (mover) : mover->n_probes++ % mover->n_samples;
         slot->buffer = slot->buffer ? slot->buffer : g_malloc (slot->room);
         slot->offset = mover->samples[sample].offset;
         slot->length = mover->samples[sample].length;

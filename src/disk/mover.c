@@ -132,6 +132,8 @@ open_side (struct vmf_mover *mover, const char *uri, enum vmf_nbd_flags flags, s
 {
     const struct vmf_mover_options *options = mover->options;
     unsigned wanted = options->connections ? MIN (options->connections, LINKS_MAX) : CONNECTIONS_DEFAULT;
+    if (options->sequential && links == mover->sources)
+        wanted = 1;
     for (*n_links = 0; *n_links < wanted; (*n_links)++)
     {
         struct vmf_link *link = &links[*n_links];
@@ -223,7 +225,7 @@ tend_links (struct vmf_mover *mover, int64_t now_us)
         int64_t oldest = link->state == VMF_LINK_UP || link->state == VMF_LINK_ON_TRIAL ? oldest_us (mover, link) : 0;
         if (vmf_link_is_dead (link))
             slot_drop_link (mover, link, "the server closed the connection", now_us);
-        else if (oldest && now_us - oldest > timeout_ms * 1000)
+        else if (oldest && !mover->options->sequential && now_us - oldest > timeout_ms * 1000)
             slot_drop_link (mover, link, "the server gave no answer in time", now_us);
         if (!vmf_link_step (link, now_us, timeout_ms * 1000))
             continue;

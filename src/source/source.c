@@ -20,7 +20,8 @@ static const char kinds_help[] =
     "known are: an OVA (NAME.ova, NAME.zip, NAME.ovf or a folder with one .ovf), a VMware machine (NAME.vmx or a "
     "folder "
     "with one), a libvirt domain XML (NAME.xml), a disk image (.vmdk, .vhd, .vhdx, .vdi, .qcow2, .raw, .img, or any "
-    "name with --format), a disk of an NBD server (nbd://host:port/export)";
+    "name with --format), a disk of an NBD server (nbd://host:port/export), a disk of a web server "
+    "(https://host/path/disk.vmdk, .raw)";
 
 static bool
 is_uri (const char *address)

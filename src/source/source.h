@@ -11,7 +11,9 @@
 
 struct vmf_source_options
 {
-    const char *format; /* --format: a bare image's format; NULL: by its extension */
+    const char *format;  /* --format: a bare image's format; NULL: by its extension */
+    const char *ca_file; /* PEM: whom https:// addresses are believed by; NULL: the system's authorities */
+    bool one_pass; /* the caller reads each disk once, in rising order: it gets those that are still arriving, too */
     const char
         *work_dir; /* for what must be unpacked (compressed members of a zip, .gz disks); NULL: such are refused */
 };
