@@ -39,6 +39,8 @@ static const struct vmf_setting table[] = {
       "Keep a journal of what is on the target, so that a killed copy goes on. Off only to measure what it costs." },
     { "copy.digests", "true", VMF_SETTING_BOOL, 0, 0,
       "Take digests of what is read; the journal and receipts need them. Off only to measure what they cost." },
+    { "http.ca_file", "", VMF_SETTING_PATH, 0, 0,
+      "The certificates (PEM) of the authorities that https:// sources are believed by. Blank: those of this system." },
     { "convert.timeout_s", "10800", VMF_SETTING_UINT64, 60, 31536000,
       "Seconds after which a conversion that has not ended is stopped and the import fails. The default is three "
       "hours." },

@@ -24,6 +24,7 @@
 enum
 {
     TICK_MS = 200,
+    RESTART_PAUSE_MS = 2000,
 };
 
 static struct
@@ -73,8 +74,10 @@ struct copy
     int wake_fd, work_fd; /* work_fd: the work directory, locked */
     GThread *thread;
     GError *thread_error;
-    bool thread_ended; /* atomic */
-    bool refused;      /* before anything was done */
+    GError *server_error; /* why the source's helper could not be started again; NULL: it could */
+    int64_t restart_us;   /* not before */
+    bool thread_ended;    /* atomic */
+    bool refused;         /* before anything was done */
 };
 
 static void
@@ -92,6 +95,7 @@ copy_clear (struct copy *copy)
     vmf_proof_free (copy->found);
     if (copy->refused && copy->work_fd > 0)
         g_rmdir (copy->work_dir); /* stays if there is something in it */
+    g_clear_error (&copy->server_error);
     g_free (copy->source_uri);
     g_free (copy->source_name);
     g_free (copy->target);
@@ -116,9 +120,12 @@ is_nbd_uri (const char *address)
 static bool
 find_image (struct copy *copy, const char *address, GError **error)
 {
-    struct vmf_source_options options = {
-        .format = given.source_format, .work_dir = copy->work_dir, .settings = copy->settings
-    };
+    const char *ca_file = vmf_settings_get_string (copy->settings, "http.ca_file");
+    struct vmf_source_options options = { .format = given.source_format,
+                                          .ca_file = *ca_file ? ca_file : NULL,
+                                          .one_pass = true,
+                                          .work_dir = copy->work_dir,
+                                          .settings = copy->settings };
     copy->source = vmf_source_open (address, &options, copy->cancellable, error);
     copy->vm = copy->source ? copy->source->ops->describe (copy->source, NULL, copy->cancellable, error) : NULL;
     for (unsigned i = 0; copy->vm && vmf_vm_get_import_disk (copy->vm, i); i++)
@@ -148,7 +155,9 @@ static bool
 open_source (struct copy *copy, const char *address, GError **error)
 {
     bool direct = is_nbd_uri (address) && g_strcmp0 (given.source_format ? given.source_format : "raw", "raw") == 0;
-    copy->source_name = direct ? g_strdup (address) : g_canonicalize_filename (address, NULL);
+    copy->source_name = strstr (address, "://") ? vmf_feed_show_url (address, NULL) : NULL;
+    if (!copy->source_name)
+        copy->source_name = is_nbd_uri (address) ? g_strdup (address) : g_canonicalize_filename (address, NULL);
     copy->source_uri = direct ? g_strdup (address) : NULL;
     if (!direct && (!find_image (copy, address, error) || !start_server (copy, error)))
         return false;
@@ -185,13 +194,22 @@ check_nbd_target (struct copy *copy, GError **error)
 static void
 tend_server (struct copy *copy)
 {
-    g_autoptr (GError) error = NULL;
-    if (!copy->server || vmf_server_is_running (copy->server))
+    bool fine = !copy->image || (copy->server && vmf_server_is_running (copy->server));
+    if (fine || g_get_monotonic_time () < copy->restart_us)
         return;
     g_clear_pointer (&copy->server, vmf_server_free);
-    copy->server = vmf_server_start (copy->image, copy->name, copy->socket, copy->cancellable, &error);
-    if (!copy->server)
-        g_warning ("%s", error->message);
+    g_clear_error (&copy->server_error);
+    copy->server = vmf_server_start (copy->image, copy->name, copy->socket, copy->cancellable, &copy->server_error);
+    copy->restart_us = g_get_monotonic_time () + RESTART_PAUSE_MS * 1000;
+}
+
+/* Over NBD comes no more than "Input/output error"; what stands behind it is known here. */
+static void
+explain (struct copy *copy)
+{
+    vmf_server_explain (copy->server, &copy->thread_error);
+    if (copy->server_error && copy->thread_error)
+        g_prefix_error (&copy->thread_error, "%s; ", copy->server_error->message);
 }
 
 /* ---- the target and the work directory ---- */
@@ -274,6 +292,7 @@ open_transfer (struct copy *copy, GError **error)
         .replace = given.replace,
         .mover = { .connections = (unsigned)vmf_settings_get_uint64 (copy->settings, "copy.connections"),
                    .memory_bytes = vmf_settings_get_uint64 (copy->settings, "copy.memory_mib") << 20,
+                   .sequential = copy->image && vmf_image_is_sequential (copy->image),
                    .no_digests = !vmf_settings_get_bool (copy->settings, "copy.digests"),
                    .pace = copy->pace,
                    .io_timeout_ms = (int64_t)vmf_settings_get_uint64 (copy->settings, "copy.io_timeout_s") * 1000,
@@ -356,6 +375,7 @@ run (struct copy *copy, GError **error)
     }
     g_thread_join (copy->thread);
     tell (copy, "copy");
+    explain (copy);
     if (copy->thread_error)
         g_propagate_error (error, g_steal_pointer (&copy->thread_error));
     else
@@ -422,7 +442,9 @@ print_summary (const struct copy *copy)
     g_autofree char *time = vmf_text_from_duration (copy->ended_us - copy->started_us);
     printf ("%s: read %s, wrote %s in %s", copy->target, read, written, time);
     if (progress->resumed > 0)
-        printf ("; %s were there from before", resumed);
+        printf ("; %s were there from before%s", resumed,
+                copy->image && vmf_image_is_sequential (copy->image) ? " (but a stream is read from its beginning)"
+                                                                     : "");
     if (progress->retries > 0)
         printf ("; %" G_GUINT64_FORMAT " reads tried again", (guint64)progress->retries);
     if (copy->found)

@@ -13,6 +13,7 @@ enum
     RETRY_FIRST_US = 50 * 1000,
     RETRY_MAX_US = 5 * 1000 * 1000,
     STARVED_US = 20 * 1000, /* how soon a read that has no buffer is tried again */
+    SEQUENTIAL_MAX = 12,    /* of nbdkit's 16 threads a connection; questions about extents take up to four */
 };
 
 void
@@ -122,6 +123,20 @@ take_buffer (struct slot *slot, size_t length)
     return slot->buffer != NULL;
 }
 
+/* The first by offset of those that wait to be read again. NULL: none. */
+static struct slot *
+lowest_again (const struct vmf_mover *mover)
+{
+    const struct slot *lowest = NULL;
+    for (unsigned i = 0; i < mover->n_slots; i++)
+    {
+        const struct slot *slot = &mover->slots[i];
+        if (slot->state == SLOT_AGAIN && !slot->probe && (!lowest || slot->offset < lowest->offset))
+            lowest = slot;
+    }
+    return (struct slot *)lowest;
+}
+
 /* How much of PIECE stands on the target already (from its beginning); else how much does not. */
 static bool
 is_here (struct vmf_mover *mover, struct vmf_extent *piece, bool *here)
@@ -175,6 +190,14 @@ take_piece (struct slot *slot, int64_t now_us)
     return true;
 }
 
+/* Of a stream no more is under way than nbdkit handles at once, or a request could come after what it wants has gone
+   by. */
+static bool
+keeps_order (const struct vmf_mover *mover)
+{
+    return !mover->options->sequential || (mover->reading < SEQUENTIAL_MAX && !lowest_again (mover));
+}
+
 /* A slot with a buffer for the next piece, if that may be read now. NULL: not now. */
 static struct slot *
 next_slot (struct vmf_mover *mover)
@@ -182,7 +205,7 @@ next_slot (struct vmf_mover *mover)
     struct slot *slot = free_slot (mover);
     struct vmf_extent next;
     mover->tuning.full = mover->tuning.full || mover->reading >= mover->limit;
-    if (!slot || mover->reading >= mover->limit || !mover_source (mover)
+    if (!slot || mover->reading >= mover->limit || !keeps_order (mover) || !mover_source (mover)
         || !vmf_queue_peek (mover->queue, mover->request_bytes, &next)
         || checkpoint_unproven (mover) + next.length > UNPROVEN_MAX_BYTES || !take_buffer (slot, next.length))
         return NULL;
@@ -205,6 +228,19 @@ send_again (struct slot *slot, int64_t now_us)
     slot->retry_us = now_us + STARVED_US;
 }
 
+/* Of a stream: all, once one is due. */
+static void
+send_again_in_order (struct vmf_mover *mover, int64_t now_us)
+{
+    struct slot *slot;
+    bool due = slot_next_us (mover) <= now_us;
+    while (due && !mover->failure && mover_source (mover) && (slot = lowest_again (mover)))
+    {
+        send_again (slot, now_us);
+        due = slot->state != SLOT_AGAIN;
+    }
+}
+
 void
 slot_send_due (struct vmf_mover *mover, int64_t now_us)
 {
@@ -214,9 +250,12 @@ slot_send_due (struct vmf_mover *mover, int64_t now_us)
     for (unsigned i = 0; i < mover->n_slots && !mover->failure; i++)
     {
         struct slot *slot = &mover->slots[i];
-        if (slot->state == SLOT_AGAIN && slot->retry_us <= now_us && (slot->probe || mover_source (mover)))
+        if (slot->state == SLOT_AGAIN && slot->retry_us <= now_us
+            && (slot->probe || (!mover->options->sequential && mover_source (mover))))
             send_again (slot, now_us);
     }
+    if (mover->options->sequential)
+        send_again_in_order (mover, now_us);
     mover->paced_us = 0;
     while (!mover->failure && (next = next_slot (mover)) && take_piece (next, now_us))
         ;
@@ -275,6 +314,15 @@ free_probe (struct vmf_mover *mover)
     return NULL;
 }
 
+static unsigned
+lowest_sample (const struct vmf_mover *mover)
+{
+    unsigned lowest = 0;
+    for (unsigned i = 1; i < mover->n_samples; i++)
+        lowest = mover->samples[i].offset < mover->samples[lowest].offset ? i : lowest;
+    return lowest;
+}
+
 /* The source came back: a block that was read before must be as it was. Until then nothing else is read there, so what
    is on the target and in the journal is of one source. */
 void
@@ -287,7 +335,7 @@ slot_probe (struct vmf_mover *mover, struct vmf_link *link)
         slot_drop_link (mover, link, "too many connections died", g_get_monotonic_time ());
     else
     {
-        unsigned sample = mover->n_probes++ % mover->n_samples;
+        unsigned sample = mover->options->sequential ? lowest_sample (mover) : mover->n_probes++ % mover->n_samples;
         slot->buffer = slot->buffer ? slot->buffer : g_malloc (VMF_BLOCK_BYTES);
         slot->offset = mover->samples[sample].offset;
         slot->length = mover->samples[sample].length;

@@ -149,6 +149,8 @@ open_side (struct vmf_mover *mover, const char *uri, enum vmf_nbd_flags flags, s
 {
     const struct vmf_mover_options *options = mover->options;
     unsigned wanted = options->connections ? MIN (options->connections, (unsigned)LINKS_START) : LINKS_START;
+    if (options->sequential && links == mover->sources)
+        wanted = 1;
     for (*n_links = 0; *n_links < wanted; (*n_links)++)
     {
         struct vmf_link *link = &links[*n_links];
@@ -181,7 +183,9 @@ open_links (struct vmf_mover *mover, GError **error)
     if (!open_side (mover, options->source_uri, VMF_NBD_EXTENTS, mover->sources, &mover->n_sources, error))
         return false;
     bool several = nbd_can_multi_conn (mover->sources[0].nbd) == 1;
-    mover->links_max = !several ? 1 : options->connections ? MIN (options->connections, LINKS_MAX) : LINKS_MAX;
+    mover->links_max = !several || options->sequential ? 1
+                       : options->connections          ? MIN (options->connections, LINKS_MAX)
+                                                       : LINKS_MAX;
     mover->links_wanted = mover->n_sources;
     return check_size (mover, mover->sources[0].nbd, error)
            && (!options->target_uri
@@ -271,7 +275,7 @@ drop_lost (struct vmf_mover *mover, int64_t now_us, int64_t timeout_us)
     {
         struct vmf_link *link = &mover->sources[i];
         bool used = look && (link->state == VMF_LINK_UP || link->state == VMF_LINK_ON_TRIAL);
-        int64_t oldest = used ? oldest_us (mover, link) : 0;
+        int64_t oldest = used && !mover->options->sequential ? oldest_us (mover, link) : 0;
         if (vmf_link_is_dead (link))
             slot_drop_link (mover, link, "the server closed the connection", now_us);
         else if (oldest && now_us - oldest > timeout_us)

@@ -18,6 +18,10 @@
  * have failed for retry_ms. After a connection came back a block that was read before is read again and compared: a
  * server that came back with another disk ends the pass.
  *
+ * A sequential source can be read once, in rising order: one connection with few requests, none of which has a time
+ * limit, since what comes before it must arrive first; whoever feeds it knows when it hangs. What failed is read again,
+ * in order, before anything new.
+ *
  * Order of calls: new, run once, free. drop and add at any time between, by any thread.
  */
 #pragma once
@@ -68,6 +72,7 @@ struct vmf_mover_options
     struct vmf_budget *budget;        /* for buffers, shared with other movers; borrowed. NULL: */
     uint64_t memory_bytes;            /* then so much of its own; 0: 32 MiB */
     bool skip_present;                /* the target is a chain that brings blocks itself: ask before reading */
+    bool sequential;                  /* the source's bytes are still arriving; see above */
     bool no_digests;                  /* for measurements: the journal then cannot prove anything */
     struct vmf_journal *journal;      /* borrowed; NULL: none */
     uint32_t pass;                    /* the journal's number for this pass */

@@ -14,6 +14,8 @@ enum
     READS = 8,
     SAMPLES = 32, /* blocks of source and target that are looked at before going on */
     SAMPLE_TRIES = 20,
+    SEQUENTIAL_SAMPLES = 4,
+    SEQUENTIAL_STEP_BYTES = 1 << 20,
     SAMPLE_PAUSE_US = 100 * 1000,
     SILENCE_MAX_MS = 60 * 1000, /* of the server, between two answers */
     DIFFERENCES_MAX = 100,
@@ -479,6 +481,20 @@ check_place (const struct vmf_sample_place *place, const struct vmf_digest_table
     return check_block (place, &nbd, table, last / VMF_BLOCK_BYTES, cancellable, error);
 }
 
+/* Of a stream, which goes on from here: nothing behind the first block that may still be wanted of it. */
+static bool
+check_beginning (const struct vmf_sample_place *place, const struct vmf_digest_table *table,
+                 const struct vmf_extents *known, GCancellable *cancellable, GError **error)
+{
+    g_autoptr (nbd_handle) nbd = NULL;
+    struct vmf_extent first = vmf_extents_nth (known, 0);
+    bool good = true;
+    for (uint64_t i = 0; good && i < SEQUENTIAL_SAMPLES && i * SEQUENTIAL_STEP_BYTES < first.length; i++)
+        good = check_block (place, &nbd, table, (first.offset + i * SEQUENTIAL_STEP_BYTES) / VMF_BLOCK_BYTES,
+                            cancellable, error);
+    return good;
+}
+
 bool
 vmf_proof_check_samples (struct vmf_journal *journal, const char *name, const struct vmf_sample_place *places, size_t n,
                          GCancellable *cancellable, GError **error)
@@ -487,7 +503,8 @@ vmf_proof_check_samples (struct vmf_journal *journal, const char *name, const st
     g_autoptr (vmf_extents) known = table ? vmf_digest_table_known (table, error) : NULL;
     bool good = known != NULL;
     for (size_t i = 0; good && i < n && vmf_extents_count (known) > 0; i++)
-        good = check_place (&places[i], table, known, cancellable, error);
+        good = places[i].sequential ? check_beginning (&places[i], table, known, cancellable, error)
+                                    : check_place (&places[i], table, known, cancellable, error);
     if (!good)
         g_prefix_error (error, "%s: ", name);
     return good;

@@ -62,6 +62,7 @@ struct vmf_sample_place
     const char *which; /* "source", "target": for messages */
     const char *uri;   /* NBD */
     struct vmf_writer *writer;
+    bool sequential; /* it can be read once: only blocks at its beginning are looked at */
 };
 
 /* Before going on: reads some blocks of each of the N PLACES, spread over what JOURNAL says, and compares. A difference

@@ -240,7 +240,7 @@ check_samples (struct vmf_transfer *transfer, GError **error)
 {
     const struct vmf_transfer_options *options = &transfer->options;
     const struct vmf_sample_place places[] = {
-        { "source", options->source_uri, NULL },
+        { "source", options->source_uri, NULL, options->mover.sequential },
         { "target", transfer->writer ? NULL : options->target, transfer->writer },
     };
     return vmf_proof_check_samples (transfer->journal, options->name, places, transfer->found == GROWING ? 2 : 1,

@@ -20,8 +20,9 @@ struct vmf_transfer_options
     const char *format;     /* "raw" or "qcow2"; over NBD "raw" */
     const char *work_dir;   /* there; NULL: no journal */
     uint64_t size_bytes;
-    bool replace;                   /* a file of that name may be there: it goes at the end */
-    struct vmf_mover_options mover; /* connections, memory_bytes, no_digests, pace, timeouts; the rest is filled in */
+    bool replace; /* a file of that name may be there: it goes at the end */
+    struct vmf_mover_options
+        mover; /* connections, memory_bytes, sequential, no_digests, pace, timeouts; the rest is filled in */
 };
 
 typedef struct vmf_transfer vmf_transfer;

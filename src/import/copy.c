@@ -27,10 +27,10 @@ open_journal (struct import_disk *disk, GError **error)
     g_autofree char *source = g_strdup_printf ("%s, disk %s", import->options.source, disk->name);
     struct vmf_journal_subject subject = { source, disk->write_path, disk->chain_options.target_format,
                                            disk->size_bytes };
-    /* A stream cannot be asked for samples: its beginning would be gone. */
-    const struct vmf_sample_place places[] = { { "target", vmf_chain_get_target_uri (disk->chain), NULL },
-                                               { "source", vmf_server_get_uri (disk->server), NULL } };
-    size_t n_places = import->sequential ? 1 : G_N_ELEMENTS (places);
+    const struct vmf_sample_place places[] = {
+        { "source", vmf_server_get_uri (disk->server), NULL, import->sequential },
+        { "target", vmf_chain_get_target_uri (disk->chain), NULL, false },
+    };
     if (import->staged)
         return true;
     disk->journal = vmf_journal_open (path, &subject, error);
@@ -38,7 +38,7 @@ open_journal (struct import_disk *disk, GError **error)
         return false;
     if (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN)
         return vmf_journal_begin (disk->journal, &subject, error);
-    return vmf_proof_check_samples (disk->journal, disk->name, places, n_places, import->stop, error);
+    return vmf_proof_check_samples (disk->journal, disk->name, places, G_N_ELEMENTS (places), import->stop, error);
 }
 
 /* Does the conversion read from the source what is not here yet? */

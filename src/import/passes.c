@@ -32,6 +32,7 @@ mover_thread (void *data)
         .needed = disk->needed,
         .connections = (unsigned)vmf_settings_get_uint64 (import->settings, "copy.connections"),
         .budget = import->budget,
+        .sequential = import->sequential,
         .skip_present = disk->chain_options.source_socket != NULL && !import->resumed,
         .journal = vmf_settings_get_bool (import->settings, "copy.journal") ? disk->journal : NULL,
         .pass = 1,

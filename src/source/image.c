@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A bare image, or one disk of an NBD server: the smallest source; copy it for a new one.
+/* A bare image, or one disk of an NBD or web server: the smallest source; copy it for a new one.
+ *
+ * From a web server a raw disk is read as wanted (nbdkit's curl plugin); a stream-optimised VMDK is decoded while it
+ * arrives, once and in order.
  *
  * Its machine has a name (the file's) and one disk. The format is what --format says or what the name ends with, never
  * what the bytes look like.
@@ -13,8 +16,9 @@
 struct image_source
 {
     struct vmf_source base;
-    char *path; /* or NBD address */
+    char *path; /* or address */
     char *format;
+    char *ca_file, *shown; /* of a web server: whom to believe; its address without secrets. Else NULL */
     bool nbd;
 };
 
@@ -26,17 +30,49 @@ is_nbd (const char *address)
 }
 
 static bool
+is_web (const char *address)
+{
+    return g_str_has_prefix (address, "https://") || g_str_has_prefix (address, "http://");
+}
+
+/* By its name, which of an address is the end of its path. */
+static const char *
+format_by_name (const char *address)
+{
+    g_autoptr (GUri) uri = is_web (address) ? g_uri_parse (address, G_URI_FLAGS_NONE, NULL) : NULL;
+    return is_nbd (address) ? "raw" : vmf_format_from_path (uri ? g_uri_get_path (uri) : address);
+}
+
+static bool
 claims (const char *address)
 {
+    if (is_web (address))
+        return format_by_name (address) != NULL;
     return is_nbd (address) || (!g_file_test (address, G_FILE_TEST_IS_DIR) && vmf_format_from_path (address) != NULL);
+}
+
+/* Only what can be read from a web server, by whom it can be read. */
+static bool
+check_web (const char *address, const char *format, const struct vmf_source_options *options, GError **error)
+{
+    if (strcmp (format, "raw") == 0 || (strcmp (format, "vmdk") == 0 && options->one_pass))
+        return true;
+    if (strcmp (format, "vmdk") == 0)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                     "a VMDK on a web server can be read only once, in order; bring it here with 'vmferry copy' first");
+    else
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                     "of a web server, only raw disks and stream-optimised VMDKs can be read, not %s", format);
+    return false;
 }
 
 static struct vmf_source *
 open_source (const char *address, const struct vmf_source_options *options, GCancellable *cancellable, GError **error)
 {
-    const char *format = options->format    ? vmf_format_from_name (options->format)
-                         : is_nbd (address) ? "raw"
-                                            : vmf_format_from_path (address);
+    const char *format = options->format ? vmf_format_from_name (options->format) : format_by_name (address);
+    g_autofree char *shown = is_web (address) ? vmf_feed_show_url (address, error) : NULL;
+    if (is_web (address) && (!shown || (format && !check_web (address, format, options, error))))
+        return NULL;
     if (!is_nbd (address) && !vmf_source_check_not_gzip (address, error))
         return NULL;
     if (!format)
@@ -48,7 +84,9 @@ open_source (const char *address, const struct vmf_source_options *options, GCan
     }
     struct image_source *source = g_new0 (struct image_source, 1);
     source->nbd = is_nbd (address);
-    source->path = source->nbd ? g_strdup (address) : g_canonicalize_filename (address, NULL);
+    source->path = source->nbd || shown ? g_strdup (address) : g_canonicalize_filename (address, NULL);
+    source->ca_file = shown ? g_strdup (options->ca_file) : NULL;
+    source->shown = g_steal_pointer (&shown);
     source->format = g_strdup (format);
     return &source->base;
 }
@@ -59,7 +97,25 @@ close_source (struct vmf_source *base)
     struct image_source *source = (struct image_source *)base;
     g_free (source->path);
     g_free (source->format);
+    g_free (source->ca_file);
+    g_free (source->shown);
     g_free (source);
+}
+
+static struct vmf_image *
+open_web (const struct image_source *source, GError **error)
+{
+    g_autofree char *url = g_strconcat ("url=", source->path, NULL);
+    g_autofree char *cainfo = source->ca_file ? g_strconcat ("cainfo=", source->ca_file, NULL) : NULL;
+    /* As for a stream: no redirect to somewhere else. */
+    const char *raw[] = { "curl", url, "protocols=http,https", "followlocation=false", cainfo, NULL };
+    const char *vmdk[] = { "vmdkstream", "stream=fd:4", "forward=true", NULL };
+    struct vmf_feed_options feed = { .url = source->path, .trust.ca_file = source->ca_file };
+    bool stream = strcmp (source->format, "vmdk") == 0;
+    struct vmf_image_helper helper = {
+        .words = (GStrv)(stream ? vmdk : raw), .network = !stream, .sequential = stream, .feed = stream ? &feed : NULL
+    };
+    return vmf_image_new_helper (&helper, 0, error);
 }
 
 static struct vmf_image *
@@ -69,6 +125,8 @@ open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_d
     struct image_source *source = (struct image_source *)base;
     if (source->nbd)
         return vmf_image_new_nbd (source->path, source->format, NULL, error);
+    if (source->shown)
+        return open_web (source, error);
     g_autofree char *folder = g_path_get_dirname (source->path);
     struct vmf_image *image = vmf_image_new_file (source->path, source->format, folder, NULL, error);
     vmf_image_narrow (image);
@@ -113,12 +171,12 @@ describe (struct vmf_source *base, const char *name, GCancellable *cancellable, 
         return NULL;
     struct vmf_vm *vm = vmf_vm_new ();
     struct vmf_disk *disk = vmf_vm_add_disk (vm);
-    vm->name = machine_name (source->path);
+    vm->name = machine_name (source->shown ? source->shown : source->path);
     vm->origin = VMF_ORIGIN_IMAGE;
     disk->id = g_strdup ("disk");
     disk->device = VMF_DEVICE_DISK;
-    disk->place.path = g_strdup (source->path);
-    disk->place.location = VMF_LOCATION_FILE;
+    disk->place.path = g_strdup (source->shown ? source->shown : source->path);
+    disk->place.location = source->shown ? VMF_LOCATION_OTHER : VMF_LOCATION_FILE;
     if (source->nbd)
         set_nbd_place (&disk->place, source->path);
     disk->place.format = g_strdup (source->format);

@@ -21,7 +21,8 @@ static const char kinds_help[] =
     "NAME.ovf or a folder with one .ovf), a VMware machine (NAME.vmx or a "
     "folder "
     "with one), a libvirt domain XML (NAME.xml), a disk image (.vmdk, .vhd, .vhdx, .vdi, .qcow2, .raw, .img, or any "
-    "name with --format), a disk of an NBD server (nbd://host:port/export), a VMware machine by ssh "
+    "name with --format), a disk of an NBD server (nbd://host:port/export) or of a web server "
+    "(https://host/path/disk.vmdk, .raw), a VMware machine by ssh "
     "(ssh://user@host/vmfs/volumes/DATASTORE/NAME/NAME.vmx)";
 
 static bool
