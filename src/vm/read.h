@@ -23,3 +23,8 @@ struct vmf_vm *vmf_vm_read_vmx (const char *text, size_t length, GError **error)
 
 /* libvirt domain XML: types kvm, qemu, xen (pv, pvh, hvm), vmware. */
 struct vmf_vm *vmf_vm_read_libvirt (const char *text, size_t length, GError **error);
+
+/* vSphere's VirtualMachineConfigInfo, as the API gives it: the root element is the value of a VM's property `config`. A
+   disk's place.path is "[datastore] folder/name.vmdk"; a card on a distributed port group has the group's key as
+   network. */
+struct vmf_vm *vmf_vm_read_vsphere (const char *text, size_t length, GError **error);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A small safe layer over libxml2 for the readers and writers of this folder; nobody else includes it.
+/* A small safe layer over libxml2 for the readers and writers of this folder, and for the vSphere client.
  *
  * Parsing never opens a file or a socket and refuses every document type declaration at its first byte, so there are no
  * entities to explode or to fetch. Elements and attributes are found by their local name, whatever their prefix and in

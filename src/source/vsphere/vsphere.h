@@ -41,7 +41,8 @@ const struct vmf_vsphere_about *vmf_vsphere_get_about (const struct vmf_vsphere 
 
 /* "vmware_soap_session=…" for /folder and lease URLs; current after each call. Caller frees. */
 char *vmf_vsphere_get_cookie (struct vmf_vsphere *vsphere);
-/* The leaf certificate of the server as it was seen: its thumbprint, and PEM for programs that take a CA file. Borrowed. */
+/* The leaf certificate of the server as it was seen: its thumbprint, and PEM for programs that take a CA file.
+ * Borrowed. */
 const char *vmf_vsphere_get_thumbprint (struct vmf_vsphere *vsphere);
 const char *vmf_vsphere_get_certificate_pem (struct vmf_vsphere *vsphere);
 
@@ -62,11 +63,12 @@ struct vmf_vsphere_row
 {
     char *moref; /* "vm-1234" */
     char *name;
-    char *host, *cluster, *datacenter, *folder; /* names; folder: "a/b" below the datacenter's VM folder, "" at its top */
+    char *host, *cluster, *datacenter,
+        *folder; /* names; folder: "a/b" below the datacenter's VM folder, "" at its top */
     char *os_id, *os_name;
     enum vmf_vsphere_power power;
     bool is_template;
-    uint64_t capacity_bytes; /* of its disks, as provisioned */
+    uint64_t capacity_bytes; /* as provisioned: what it uses of its datastores, and may come to use */
     unsigned n_disks;
     char *problem; /* why it cannot be told more of; NULL: nothing is wrong */
 };
@@ -88,17 +90,18 @@ GPtrArray *vmf_vsphere_list (struct vmf_vsphere *vsphere, const struct vmf_vsphe
 
 struct vmf_vsphere_disk
 {
-    int32_t key;      /* the device's; how disks are matched, never by order */
-    char *id;         /* vmf_disk.id of the description */
-    char *path;       /* "[datastore] folder/name.vmdk": of the current disk, or of the snapshot's */
-    char *base_path;  /* the chain's oldest file; the same as path without snapshots */
+    int32_t key;     /* the device's; how disks are matched, never by order */
+    char *id;        /* vmf_disk.id of the description */
+    char *path;      /* "[datastore] folder/name.vmdk": of the current disk, or of the snapshot's */
+    char *base_path; /* the chain's oldest file; the same as path without snapshots */
     char *datastore;
-    char *change_id;  /* NULL: changed block tracking is off */
+    char *change_id; /* NULL: changed block tracking is off */
     uint64_t capacity_bytes;
     bool independent; /* not in snapshots */
     bool rdm, shared, encrypted, is_delta;
 };
 
+typedef struct vmf_vsphere_machine vmf_vsphere_machine; /* for g_autoptr only */
 struct vmf_vsphere_machine
 {
     char *moref, *name;
@@ -106,9 +109,9 @@ struct vmf_vsphere_machine
     enum vmf_vsphere_power power;
     char *host_moref, *host_name; /* as vCenter calls it: what a client connects to at 902 */
     char *host_version;
-    char *datacenter;             /* for /folder's dcPath: "DC0", "folder/DC0" */
-    GPtrArray *disks;             /* struct vmf_vsphere_disk* */
-    GPtrArray *snapshots;         /* struct vmf_vsphere_snapshot* */
+    char *datacenter;     /* for /folder's dcPath: "DC0", "folder/DC0" */
+    GPtrArray *disks;     /* struct vmf_vsphere_disk* */
+    GPtrArray *snapshots; /* struct vmf_vsphere_snapshot* */
     bool tools_running, encrypted, has_vtpm, change_tracking, change_tracking_supported;
     char *vmx_path;
 };
@@ -121,11 +124,12 @@ struct vmf_vsphere_snapshot
     bool current;
 };
 
-/* NAME: a name, a moref ("vm-12"), or a path "datacenter/folder/name". VMF_ERROR_NOT_FOUND; USAGE where several have it,
-   named with their paths. */
+/* NAME: a name, a moref ("vm-12"), or a path "datacenter/folder/name". VMF_ERROR_NOT_FOUND; USAGE where several have
+   it, named with their paths. */
 struct vmf_vsphere_machine *vmf_vsphere_describe (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *within,
                                                   const char *name, GCancellable *cancellable, GError **error);
 void vmf_vsphere_machine_free (struct vmf_vsphere_machine *machine);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_machine, vmf_vsphere_machine_free)
 
 /* ---- changes to it; each waits for its task's end (by change notification), and for another task in progress ---- */
 
@@ -156,18 +160,19 @@ bool vmf_vsphere_power_on (struct vmf_vsphere *vsphere, const char *vm_moref, GC
 
 struct vmf_vsphere_lease_file
 {
-    int32_t disk_key;   /* the device's; 0: not a disk */
-    char *url;          /* "*" already replaced by the host */
-    char *thumbprint;   /* of the host that serves it, or NULL */
+    int32_t disk_key;                    /* the device's; 0: not a disk */
+    char *url;                           /* "*" already replaced by the host */
+    char *thumbprint;                    /* of the host that serves it, or NULL */
     uint64_t size_bytes, capacity_bytes; /* of the file, at most; of the disk; 0: not said */
 };
 
 typedef struct vmf_vsphere_lease vmf_vsphere_lease;
-/* SNAPSHOT_MOREF NULL: of the VM itself, which must be off. Returns when the lease is ready; a thread keeps it alive and
-   reports progress until it is ended. */
+/* SNAPSHOT_MOREF NULL: of the VM itself, which must be off. Returns when the lease is ready; a thread keeps it alive
+   and reports progress until it is ended. */
 struct vmf_vsphere_lease *vmf_vsphere_export (struct vmf_vsphere *vsphere, const char *vm_moref,
                                               const char *snapshot_moref, GCancellable *cancellable, GError **error);
-const GPtrArray *vmf_vsphere_lease_get_files (const struct vmf_vsphere_lease *lease); /* struct vmf_vsphere_lease_file* */
+const GPtrArray *
+vmf_vsphere_lease_get_files (const struct vmf_vsphere_lease *lease); /* struct vmf_vsphere_lease_file* */
 void vmf_vsphere_lease_set_percent (struct vmf_vsphere_lease *lease, unsigned percent);
 /* Completes it, or aborts it. */
 void vmf_vsphere_lease_end (struct vmf_vsphere_lease *lease, bool complete);
@@ -178,17 +183,20 @@ void vmf_vsphere_lease_end (struct vmf_vsphere_lease *lease, bool complete);
 char *vmf_vsphere_flat_url (const struct vmf_vsphere *vsphere, const char *datacenter, const char *path,
                             GError **error);
 
-/* vpx://user@vcenter[:port]/DC[/folder…][/cluster]/host[?no_verify=1] and esx://user@host[:port]/[?no_verify=1], percent
-   encoding undone (A2), as libvirt's ESX driver has them. */
+/* vpx://user@vcenter[:port]/DC[/folder…][/cluster]/host[?no_verify=1] and esx://user@host[:port]/[?no_verify=1],
+   percent encoding undone (A2), as libvirt's ESX driver has them. */
 struct vmf_vsphere_address
 {
     bool is_vcenter;
     char *user, *host;
     uint16_t port;
-    char *datacenter, *cluster, *host_system; /* NULL: not said; path words between datacenter and the last in `words` */
-    GStrv words;                              /* all path segments, decoded */
+    char *datacenter, *cluster,
+        *host_system; /* NULL: not said; path words between datacenter and the last in `words` */
+    GStrv words;      /* all path segments, decoded */
     bool no_verify;
     GHashTable *query; /* other key=value */
 };
 struct vmf_vsphere_address *vmf_vsphere_address_parse (const char *address, GError **error);
 void vmf_vsphere_address_free (struct vmf_vsphere_address *address);
+typedef struct vmf_vsphere_address vmf_vsphere_address; /* for g_autoptr only */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_address, vmf_vsphere_address_free)

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SOAP answers: libxml2's push parser, and its tree builder with two hooks. */
+#include "source/vsphere/answer.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "vm/xml.h"
+
+#include <libxml/SAX2.h>
+#include <libxml/parser.h>
+#include <libxml/parserInternals.h>
+#include <string.h>
+
+#define XSI "http://www.w3.org/2001/XMLSchema-instance"
+
+struct vmf_answer
+{
+    xmlParserCtxt *context;
+    const char *each;
+    vmf_answer_func on_each;
+    void *data;
+    uint64_t bytes, max_bytes;
+    bool has_doctype, is_bad;
+};
+
+static void
+stop_at_doctype (void *data, const xmlChar *name, const xmlChar *external_id, const xmlChar *system_id)
+{
+    xmlParserCtxt *context = data;
+    struct vmf_answer *answer = context->_private;
+    answer->has_doctype = true;
+    xmlStopParser (context);
+}
+
+/* The tree builder has closed the element: hand it on, and take it out. */
+static void
+end_element (void *data, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri)
+{
+    xmlParserCtxt *context = data;
+    struct vmf_answer *answer = context->_private;
+    xmlNode *node = context->node;
+    xmlSAX2EndElementNs (data, name, prefix, uri);
+    if (!answer->each || !node || strcmp ((const char *)name, answer->each) != 0 || !node->parent
+        || node->parent->type != XML_ELEMENT_NODE || strcmp ((const char *)node->parent->name, "returnval") != 0)
+        return;
+    xmlUnlinkNode (node);
+    answer->on_each (node, answer->data);
+    xmlFreeNode (node);
+}
+
+struct vmf_answer *
+vmf_answer_new (const char *each, vmf_answer_func on_each, void *data)
+{
+    struct vmf_answer *answer = g_new0 (struct vmf_answer, 1);
+    answer->each = each;
+    answer->on_each = on_each;
+    answer->data = data;
+    answer->max_bytes = each ? VMF_ANSWER_EACH_MAX_BYTES : VMF_ANSWER_MAX_BYTES;
+    answer->context = xmlCreatePushParserCtxt (NULL, NULL, NULL, 0, NULL);
+    answer->context->_private = answer;
+    xmlCtxtUseOptions (answer->context, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_NOCDATA
+                                            | XML_PARSE_COMPACT | XML_PARSE_BIG_LINES | XML_PARSE_NOBLANKS);
+    answer->context->sax->internalSubset = stop_at_doctype;
+    answer->context->sax->endElementNs = end_element;
+    return answer;
+}
+
+void
+vmf_answer_free (struct vmf_answer *answer)
+{
+    if (!answer)
+        return;
+    xmlFreeDoc (answer->context->myDoc);
+    xmlFreeParserCtxt (answer->context);
+    g_free (answer);
+}
+
+bool
+vmf_answer_feed (struct vmf_answer *answer, const char *bytes, size_t length)
+{
+    answer->bytes += length;
+    if (answer->bytes > answer->max_bytes || answer->is_bad)
+        return false;
+    /* libxml2 counts in int. */
+    for (size_t done = 0; done < length && !answer->is_bad;)
+    {
+        size_t part = MIN (length - done, (size_t)1 << 20);
+        answer->is_bad =
+            xmlParseChunk (answer->context, bytes + done, (int)part, 0) != XML_ERR_OK && !answer->context->wellFormed;
+        done += part;
+    }
+    answer->is_bad |= answer->has_doctype;
+    return !answer->is_bad;
+}
+
+bool
+vmf_answer_is_empty (const struct vmf_answer *answer)
+{
+    return answer->bytes == 0;
+}
+
+static void
+set_malformed (const struct vmf_answer *answer, GError **error)
+{
+    const xmlError *last = xmlCtxtGetLastError (answer->context);
+    g_autofree char *message = g_strdup (last && last->message ? last->message : "nothing is in it");
+    g_autofree char *shown = vmf_text_printable (g_strstrip (message), 200);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "the answer is not XML: line %d: %s", last ? last->line : 0,
+                 shown);
+}
+
+xmlDoc *
+vmf_answer_end (struct vmf_answer *answer, GError **error)
+{
+    if (!answer->is_bad && answer->bytes <= answer->max_bytes)
+        xmlParseChunk (answer->context, NULL, 0, 1);
+    if (answer->has_doctype)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE,
+                     "the answer has a document type declaration; no vSphere server sends one");
+    else if (answer->bytes > answer->max_bytes)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "the answer is longer than %" G_GUINT64_FORMAT " bytes",
+                     answer->max_bytes);
+    else if (!answer->context->wellFormed || !answer->context->myDoc || !xmlDocGetRootElement (answer->context->myDoc))
+        set_malformed (answer, error);
+    else
+        return g_steal_pointer (&answer->context->myDoc);
+    return NULL;
+}
+
+xmlNode *
+vmf_answer_response (xmlDoc *doc)
+{
+    xmlNode *envelope = xmlDocGetRootElement (doc);
+    return vmf_xml_is (envelope, "Envelope") ? vmf_xml_child (vmf_xml_child (envelope, "Body"), NULL) : NULL;
+}
+
+static const char *
+attribute_text (const xmlAttr *attribute)
+{
+    const xmlNode *text = attribute->children;
+    return text && !text->next && text->content ? (const char *)text->content : "";
+}
+
+const char *
+vmf_node_type (const xmlNode *node)
+{
+    for (const xmlAttr *at = node ? node->properties : NULL; at; at = at->next)
+    {
+        if (!at->ns || strcmp ((const char *)at->name, "type") != 0 || strcmp ((const char *)at->ns->href, XSI) != 0)
+            continue;
+        const char *type = attribute_text (at), *colon = strchr (type, ':');
+        return colon ? colon + 1 : type;
+    }
+    return "";
+}
+
+const char *
+vmf_node_moref_type (const xmlNode *node)
+{
+    for (const xmlAttr *at = node ? node->properties : NULL; at; at = at->next)
+        if (!at->ns && strcmp ((const char *)at->name, "type") == 0)
+            return attribute_text (at);
+    return "";
+}
+
+bool
+vmf_node_bool (const xmlNode *parent, const char *path)
+{
+    g_autofree char *text = vmf_xml_find_text (parent, path);
+    return text && (g_ascii_strcasecmp (text, "true") == 0 || strcmp (text, "1") == 0);
+}
+
+int64_t
+vmf_node_int (const xmlNode *parent, const char *path, int64_t otherwise)
+{
+    g_autofree char *text = vmf_xml_find_text (parent, path);
+    gint64 value;
+    return text && g_ascii_string_to_signed (text, 10, G_MININT64, G_MAXINT64, &value, NULL) ? value : otherwise;
+}
+
+bool
+vmf_node_child_is (const xmlNode *parent, const char *name, const char *text)
+{
+    const xmlNode *node = vmf_xml_child (parent, name);
+    const xmlNode *content = node ? node->children : NULL;
+    return content && !content->next && content->content && strcmp ((const char *)content->content, text) == 0;
+}
