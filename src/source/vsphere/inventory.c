@@ -221,7 +221,7 @@ vmf_inventory_list (struct vmf_vsphere *vsphere, struct vmf_tree *tree, const st
     g_autoptr (GPtrArray) rows = g_ptr_array_new_with_free_func (free_row);
     if (filter && filter->tag && *filter->tag && !(tagged = vmf_tags_find (vsphere, filter->tag, cancellable, error)))
         return NULL;
-    g_autofree char *view = vmf_view_new (vsphere, what, types, cancellable, error);
+    g_autofree char *view = vmf_vsphere_view_new (vsphere, what, types, cancellable, error);
     if (!view)
         return NULL;
     struct listing listing = { tree, filter, tagged, rows };
@@ -229,7 +229,7 @@ vmf_inventory_list (struct vmf_vsphere *vsphere, struct vmf_tree *tree, const st
     vmf_spec_add_paths (spec, "VirtualMachine", paths);
     vmf_spec_add_view (spec, view);
     bool ok = vmf_properties_each (vsphere, what, spec, on_object, &listing, cancellable, error);
-    vmf_view_end (vsphere, view);
+    vmf_vsphere_view_end (vsphere, view);
     if (!ok)
         return NULL;
     g_ptr_array_sort (rows, compare_names);

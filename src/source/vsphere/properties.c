@@ -87,7 +87,7 @@ vmf_properties_each (struct vmf_vsphere *vsphere, const char *what, GString *spe
 }
 
 char *
-vmf_view_new (struct vmf_vsphere *vsphere, const char *what, const char *const *types, GCancellable *cancellable,
+vmf_vsphere_view_new (struct vmf_vsphere *vsphere, const char *what, const char *const *types, GCancellable *cancellable,
               GError **error)
 {
     struct vmf_call call = { .what = what };
@@ -101,7 +101,7 @@ vmf_view_new (struct vmf_vsphere *vsphere, const char *what, const char *const *
 }
 
 void
-vmf_view_end (struct vmf_vsphere *vsphere, const char *view)
+vmf_vsphere_view_end (struct vmf_vsphere *vsphere, const char *view)
 {
     struct vmf_call call = { .what = "ending a view" };
     call.request = vmf_request_end (vmf_request_new ("DestroyView", "ContainerView", view));
