@@ -175,17 +175,15 @@ stop_if_cancelled (void *data, curl_off_t a, curl_off_t b, curl_off_t c, curl_of
     return g_cancellable_is_cancelled (data);
 }
 
-char *
-vmf_tls_ask_thumbprint (const char *host, uint16_t port, int64_t timeout_ms, GCancellable *cancellable, GError **error)
+/* A handshake and nothing behind it. Gives libcurl's word on it; SEEN and DETAIL (CURL_ERROR_SIZE) what came up. */
+static CURLcode
+shake_hands (const char *host, uint16_t port, const struct vmf_tls_trust *trust, struct vmf_tls_seen *seen,
+             int64_t timeout_ms, GCancellable *cancellable, char *detail)
 {
-    const struct vmf_tls_trust nobody = { .no_verify = true };
-    g_autofree struct vmf_tls_seen *seen = g_new0 (struct vmf_tls_seen, 1);
     g_autofree char *url = g_uri_join (G_URI_FLAGS_NONE, "https", NULL, host, port, "/", NULL, NULL);
-    g_autofree char *server = g_strdup_printf ("%s:%u", host, port);
-    char detail[CURL_ERROR_SIZE] = "";
     CURL *curl = vmf_tls_handle_new ();
     CURLcode code = CURLE_FAILED_INIT;
-    if (vmf_tls_setup (curl, &nobody, seen, error))
+    if (vmf_tls_setup (curl, trust, seen, NULL))
     {
         curl_easy_setopt (curl, CURLOPT_URL, url);
         curl_easy_setopt (curl, CURLOPT_PROXY, "");
@@ -196,12 +194,32 @@ vmf_tls_ask_thumbprint (const char *host, uint16_t port, int64_t timeout_ms, GCa
         curl_easy_setopt (curl, CURLOPT_XFERINFOFUNCTION, stop_if_cancelled);
         curl_easy_setopt (curl, CURLOPT_XFERINFODATA, cancellable);
         code = curl_easy_perform (curl);
-        /* Whatever came after the certificate does not matter here: it was seen. */
-        if (!seen->thumbprint[0])
-            vmf_tls_set_error (code, server, &nobody, seen, detail, error);
     }
     curl_easy_cleanup (curl);
+    return code;
+}
+
+char *
+vmf_tls_ask_thumbprint (const char *host, uint16_t port, int64_t timeout_ms, GCancellable *cancellable, GError **error)
+{
+    const struct vmf_tls_trust nobody = { .no_verify = true };
+    g_autofree struct vmf_tls_seen *seen = g_new0 (struct vmf_tls_seen, 1);
+    g_autofree char *server = g_strdup_printf ("%s:%u", host, port);
+    char detail[CURL_ERROR_SIZE] = "";
+    CURLcode code = shake_hands (host, port, &nobody, seen, timeout_ms, cancellable, detail);
+    /* Whatever came after the certificate does not matter here: it was seen. */
+    if (!seen->thumbprint[0])
+        vmf_tls_set_error (code, server, &nobody, seen, detail, error);
     return seen->thumbprint[0] ? g_strdup (seen->thumbprint) : NULL;
+}
+
+bool
+vmf_tls_is_vouched_for (const char *host, uint16_t port, int64_t timeout_ms, GCancellable *cancellable)
+{
+    const struct vmf_tls_trust authorities = { 0 };
+    g_autofree struct vmf_tls_seen *seen = g_new0 (struct vmf_tls_seen, 1);
+    char detail[CURL_ERROR_SIZE] = "";
+    return shake_hands (host, port, &authorities, seen, timeout_ms, cancellable, detail) == CURLE_OK;
 }
 
 char *

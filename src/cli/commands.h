@@ -2,6 +2,7 @@
 /* The subcommands. Each parses its own argv (argv[0] is its name) and gives the program's exit status. */
 #pragma once
 #include "base/settings.h"
+#include "source/source.h"
 #include <gio/gio.h>
 #include <jansson.h>
 
@@ -37,6 +38,8 @@ int vmf_cli_fail (const GError *error);
 /* The password of the source at ADDRESS: the first line of --password-file, or typed on the terminal where ADDRESS is
    of a kind that wants one. *PASSWORD stays as long as the program; NULL: none is needed, and none was given. */
 bool vmf_cli_ask_password (const char *address, const char **password, GError **error);
+/* What opening SOURCE (NULL: nothing) has to tell, on standard error. */
+void vmf_cli_say_notice (const struct vmf_source *source);
 extern char *vmf_cli_password_file;
 #define VMF_CLI_PASSWORD_OPTION                                                                                        \
     {                                                                                                                  \

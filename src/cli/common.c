@@ -95,6 +95,13 @@ vmf_cli_fail (const GError *error)
     }
 }
 
+void
+vmf_cli_say_notice (const struct vmf_source *source)
+{
+    if (source && source->notice)
+        fprintf (stderr, "vmferry: %s\n", source->notice);
+}
+
 static void *
 signal_thread (void *data)
 {

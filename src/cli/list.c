@@ -168,6 +168,7 @@ vmf_cmd_list (int argc, char **argv)
         check_filter (&error) && vmf_cli_ask_password (words[0], &source_options.password, &error)
             ? vmf_source_open (words[0], &source_options, vmf_cli_cancellable (), &error)
             : NULL;
+    vmf_cli_say_notice (source);
     g_autoptr (GPtrArray) found = source ? vmf_source_list (source, &filter, vmf_cli_cancellable (), &error) : NULL;
     if (!found)
         return vmf_cli_fail (error);

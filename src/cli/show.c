@@ -30,6 +30,7 @@ vmf_cmd_show (int argc, char **argv)
     g_autoptr (vmf_source) source = vmf_cli_ask_password (words[0], &options.password, &error)
                                         ? vmf_source_open (words[0], &options, vmf_cli_cancellable (), &error)
                                         : NULL;
+    vmf_cli_say_notice (source);
     g_autoptr (vmf_vm) vm = source ? source->ops->describe (source, vm_name, vmf_cli_cancellable (), &error) : NULL;
     if (!vm)
         return vmf_cli_fail (error);

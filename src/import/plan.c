@@ -70,6 +70,8 @@ import_describe (struct vmf_import *import, GError **error)
         return false;
     import->source_opened_us = g_get_real_time ();
     import->source = vmf_source_open (import->options.source, &options, import->stop, error);
+    if (import->source && import->source->notice)
+        import_say (import, VMF_IMPORT_WARNING, "%s", import->source->notice);
     import->vm =
         import->source ? import->source->ops->describe (import->source, import->options.vm, import->stop, error) : NULL;
     if (!import->vm)

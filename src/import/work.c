@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Work directories. A directory is only ever removed by who holds its lock, and the lock file goes last. */
 #include "import/work.h"
+#include "source/source.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "import/import.h"
@@ -162,6 +163,18 @@ fail_living (const char *dir, GError **error)
     return false;
 }
 
+/* What only the import's source can take back is told to the user. */
+static void
+say_held (const char *dir, GPtrArray *removed)
+{
+    g_autofree char *path = g_build_filename (dir, VMF_SOURCE_HOLDS_NAME, NULL), *text = NULL;
+    if (!removed || !g_file_get_contents (path, &text, NULL, NULL))
+        return;
+    g_auto (GStrv) lines = g_strsplit (text, "\n", 3);
+    if (lines[0] && lines[1] && *lines[1])
+        g_ptr_array_add (removed, g_strdup (lines[1]));
+}
+
 /* LOCKED says whether DIR was found to be a dead import's, so that an error is about clearing it. */
 static bool
 clear_dead (const char *dir, GPtrArray *removed, bool *locked, GError **error)
@@ -178,6 +191,7 @@ clear_dead (const char *dir, GPtrArray *removed, bool *locked, GError **error)
     *locked = true;
     vmf_work_forget_state (dir);
     remove_noted (dir);
+    say_held (dir, removed);
     bool good = vmf_target_undo_leftovers (dir, removed, error) && remove_tree (dir, error);
     if (good && removed)
         g_ptr_array_add (removed, g_strdup_printf ("removed the work directory %s", dir));

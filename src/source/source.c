@@ -13,11 +13,12 @@
 
 /* In the order in which they are asked. An image's name comes before its first bytes, which a guest may have written:
    an archive or an administrator's XML within them is only the disk's content. */
-static const struct vmf_source_ops *const kinds[] = { &vmf_source_ssh, &vmf_source_image, &vmf_source_ova, &vmf_source_vmx,
-                                                      &vmf_source_libvirt_xml };
+static const struct vmf_source_ops *const kinds[] = { &vmf_source_vsphere, &vmf_source_ssh, &vmf_source_image,
+                                                      &vmf_source_ova,     &vmf_source_vmx, &vmf_source_libvirt_xml };
 
 static const char kinds_help[] =
-    "known are: an OVA (NAME.ova, NAME.zip, NAME.ovf or a folder with one .ovf), a VMware machine (NAME.vmx or a "
+    "known are: a vCenter or ESXi host (vpx://user@vcenter/DC/host, esx://user@host/), an OVA (NAME.ova, NAME.zip, "
+    "NAME.ovf or a folder with one .ovf), a VMware machine (NAME.vmx or a "
     "folder "
     "with one), a libvirt domain XML (NAME.xml), a disk image (.vmdk, .vhd, .vhdx, .vdi, .qcow2, .raw, .img, or any "
     "name with --format), a disk of an NBD server (nbd://host:port/export), a VMware machine by ssh "
@@ -76,6 +77,7 @@ vmf_source_close (struct vmf_source *source)
     if (!source)
         return;
     g_free (source->address);
+    g_free (source->notice);
     source->ops->close (source);
 }
 

@@ -48,7 +48,12 @@ struct vmf_source
 {
     const struct vmf_source_ops *ops;
     char *address; /* as the user wrote it */
+    char *notice;  /* set by open: what the user must be told at once; NULL: nothing */
 };
+
+/* A file of this name in the work directory: its second line says what an import holds at its source, which only its
+   source can take back. */
+#define VMF_SOURCE_HOLDS_NAME "source-holds"
 
 struct vmf_source_ops
 {

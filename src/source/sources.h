@@ -6,7 +6,7 @@
 /* A description is never longer: readers refuse it, and it is read into memory. */
 #define VMF_SOURCE_TEXT_MAX ((size_t)16 << 20)
 
-extern const struct vmf_source_ops vmf_source_ova, vmf_source_vmx, vmf_source_libvirt_xml, vmf_source_image,
+extern const struct vmf_source_ops vmf_source_vsphere, vmf_source_ova, vmf_source_vmx, vmf_source_libvirt_xml, vmf_source_image,
     vmf_source_ssh;
 
 /* Does PATH end with one of EXTENSIONS (NULL-terminated, ".ova"), in any case? */

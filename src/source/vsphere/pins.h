@@ -36,13 +36,13 @@ bool vmf_pins_refuse (const char *host, uint16_t port, const char *pinned, const
 struct vmf_trust
 {
     struct vmf_tls_trust tls; /* for vmf_vsphere_login() and the like; borrows from here and from the settings */
-    char *thumbprint;
-    bool first_use; /* it was pinned just now: show it to the user */
+    char *thumbprint;         /* NULL: authorities vouch for the server */
+    bool first_use;           /* it was pinned just now: show it to the user */
 };
 
 /* In this order: the setting vddk.thumbprint; vsphere.ca_file; NO_VERIFY (the user's ?no_verify=1), with which the
-   certificate's own is taken, whatever it is, but not kept; a pinned one; the one that the server shows now, which is
-   then pinned. Only the last ask the server. */
+   certificate's own is taken, whatever it is, but not kept; a pinned one; the system's authorities, where they vouch
+   for the server; the one that it shows now, which is then pinned. Only the last ask the server. */
 bool vmf_trust_decide (const struct vmf_settings *settings, const char *host, uint16_t port, bool no_verify,
                        struct vmf_trust *trust, GCancellable *cancellable, GError **error);
 void vmf_trust_clear (struct vmf_trust *trust);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The road `export`: an export lease (HttpNfcLease) of the machine or of its snapshot, whose stream-optimised disks are
+ * decoded while they arrive, nothing staged (X11, A8).
+ *
+ * One lease serves all disks. A stream comes once and in order, so a resumed import reads it again from its beginning
+ * and writes only what its journal has not.
+ */
+#include "source/vsphere/roads.h"
+#include "base/error.h"
+#include "base/plugins.h"
+
+enum
+{
+    WINDOW_MIB = 128, /* more than the mover has in flight */
+};
+
+static char *
+unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
+{
+    g_autofree char *plugin = vmf_plugin_find_own ("vmdkstream");
+    return plugin ? NULL
+                  : g_strdup ("this build has no vmdkstream plugin; it needs libdeflate's development files when it is "
+                              "built");
+}
+
+static bool
+open_lease (struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    if (!source->lease)
+        source->lease =
+            vmf_vsphere_export (source->vsphere, source->machine->moref, source->snapshot, cancellable, error);
+    return source->lease != NULL;
+}
+
+static const struct vmf_vsphere_lease_file *
+find_file (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, GError **error)
+{
+    const GPtrArray *files = vmf_vsphere_lease_get_files (source->lease);
+    for (guint i = 0; i < files->len; i++)
+        if (((const struct vmf_vsphere_lease_file *)g_ptr_array_index (files, i))->disk_key == disk->key)
+            return g_ptr_array_index (files, i);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "the export of %s has no disk %s", source->machine->name,
+                 disk->id);
+    return NULL;
+}
+
+static char *
+get_cookie (void *data)
+{
+    return vmf_vsphere_get_cookie (data);
+}
+
+static struct vmf_image *
+open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, GCancellable *cancellable,
+            GError **error)
+{
+    if (!open_lease (source, cancellable, error))
+        return NULL;
+    const struct vmf_vsphere_lease_file *file = find_file (source, disk, error);
+    if (!file)
+        return NULL;
+    struct vmf_feed_options feed = {
+        .url = file->url,
+        .get_cookie = get_cookie,
+        .data = source->vsphere,
+        .trust = source->trust.tls,
+    };
+    g_autofree char *window = g_strdup_printf ("window=%uM", WINDOW_MIB);
+    if (file->thumbprint) /* of the ESXi host that serves it, as the server vouches for it */
+        feed.trust = (struct vmf_tls_trust){ .thumbprint = file->thumbprint };
+    const char *words[] = { "vmdkstream", "stream=fd:4", "forward=true", window, NULL }; /* VMF_IMAGE_FEED_FD */
+    struct vmf_image_helper helper = { .words = (char **)words, .feed = &feed, .sequential = true };
+    return vmf_image_new_helper (&helper, disk->capacity_bytes, error);
+}
+
+const struct vsphere_road vsphere_road_export = {
+    .name = "export",
+    .speed = "a stream of everything allocated; one connection for a disk",
+    .unfit = unfit,
+    .image = open_image,
+};

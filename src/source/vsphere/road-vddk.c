@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The road `vddk`: VMware's own library behind our nbdkit plugin (or the distribution's): only what is asked for
+ * travels, with many reads in flight (A1, A3).
+ *
+ * NFC's limits per ESXi host (PITFALLS 25, 26) are kept by slots: files that our plugins lock before they open a disk,
+ * in a folder for the host. With the distribution's plugin they are not.
+ */
+#include "source/vsphere/roads.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "base/vddk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum
+{
+    SLOTS_ESX5 = 8,  /* 32 MB of NFC buffers, 4 MB for a disk whose reads are 2 MB with two in flight */
+    SLOTS_ESX6 = 12, /* 48 MB */
+};
+
+static char *
+unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
+{
+    g_autoptr (vmf_vddk) vddk = vmf_vddk_look (source->settings, NULL);
+    return g_strdup (vddk->problem);
+}
+
+/* How many disks of one ESXi host may be open at once. */
+static unsigned
+slots (const struct vsphere_source *source)
+{
+    uint64_t set = vmf_settings_get_uint64 (source->settings, "vsphere.nfc_slots");
+    const char *version = source->machine->host_version;
+    return set ? (unsigned)set : version && atoi (version) > 0 && atoi (version) < 6 ? SLOTS_ESX5 : SLOTS_ESX6;
+}
+
+/* Shared by the imports of this user on this host. */
+static char *
+slots_dir (const struct vsphere_source *source, GError **error)
+{
+    const char *host = source->machine->host_name ? source->machine->host_name : source->address->host;
+    g_autofree char *name = g_strdup (host);
+    g_strcanon (name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._", '_');
+    char *dir = g_strdup_printf ("%s/vmferry/nfc/%s", getuid () == 0 ? "/run" : g_get_user_runtime_dir (), name);
+    if (g_mkdir_with_parents (dir, 0700) == 0)
+        return dir;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot make %s: %s", dir, g_strerror (errno));
+    g_free (dir);
+    return NULL;
+}
+
+static void
+add (GPtrArray *words, const char *key, const char *value)
+{
+    if (value && *value)
+        g_ptr_array_add (words, g_strdup_printf ("%s=%s", key, value));
+}
+
+static bool
+add_own_words (struct vsphere_source *source, GPtrArray *words, GError **error)
+{
+    g_autofree char *dir = slots_dir (source, error), *number = g_strdup_printf ("%u", slots (source));
+    add (words, "slots", dir);
+    add (words, "slots-max", number);
+    add (words, "patience", vmf_settings_get_string (source->settings, "vddk.patience_s"));
+    return dir != NULL;
+}
+
+static struct vmf_image *
+open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, GCancellable *cancellable,
+            GError **error)
+{
+    g_autoptr (vmf_vddk) vddk = vmf_vddk_look (source->settings, cancellable);
+    g_autoptr (GPtrArray) words = g_ptr_array_new_with_free_func (g_free);
+    g_autofree char *vm = g_strconcat ("moref=", source->machine->moref, NULL);
+    g_autofree char *port = source->address->port ? g_strdup_printf ("%u", source->address->port) : NULL;
+    if (vddk->problem)
+    {
+        g_set_error_literal (error, VMF_ERROR, VMF_ERROR_MISSING, vddk->problem);
+        return NULL;
+    }
+    g_ptr_array_add (words, g_strdup (vddk->plugin));
+    add (words, "file", disk->path);
+    add (words, "server", source->address->host);
+    add (words, "port", port);
+    add (words, "user", source->address->user);
+    add (words, "password", "-3"); /* VMF_CHILD_SECRET_FD */
+    add (words, "thumbprint", vmf_vsphere_get_thumbprint (source->vsphere));
+    add (words, "vm", vm);
+    add (words, "snapshot", source->snapshot);
+    add (words, "libdir", vddk->chosen->dir);
+    add (words, "transports", vmf_settings_get_string (source->settings, "vddk.transports"));
+    add (words, "compression", vmf_settings_get_string (source->settings, "vddk.compression"));
+    if (vddk->plugin_is_own && !add_own_words (source, words, error))
+        return NULL;
+    g_ptr_array_add (words, NULL);
+    struct vmf_image_helper helper = { .words = (char **)words->pdata, .secret = source->password, .network = true };
+    return vmf_image_new_helper (&helper, disk->capacity_bytes, error);
+}
+
+const struct vsphere_road vsphere_road_vddk = {
+    .name = "vddk",
+    .speed = "the fastest",
+    .unfit = unfit,
+    .image = open_image,
+};

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the vSphere source share: one opened vCenter or ESXi host, the machine that is imported, and the
+ * road by which its disks are read. The client itself (vsphere.h) knows nothing of this.
+ *
+ * Order of calls: as in source/source.h. Main thread, but `release` and what keeps the session alive.
+ */
+#pragma once
+#include "source/sources.h"
+#include "source/vsphere/pins.h"
+#include "source/vsphere/vsphere.h"
+
+struct vsphere_source;
+
+/* How the description of each snapshot of ours begins: by it leftovers are found, whoever made them. */
+#define VMF_SNAPSHOT_MARK "vmferry:"
+
+/* One way of reading a machine's disks: vddk, export, https, ssh. */
+struct vsphere_road
+{
+    const char *name;
+    const char *speed; /* what an `auto` that did not choose it tells: "the fastest" */
+
+    /* NULL: it can read this machine from here; otherwise why not, with the remedy. Caller frees. */
+    char *(*unfit) (struct vsphere_source *source, const struct vmf_vsphere_machine *machine);
+
+    struct vmf_image *(*image) (struct vsphere_source *source, const struct vmf_vsphere_disk *disk,
+                                GCancellable *cancellable, GError **error);
+};
+
+struct vsphere_source
+{
+    struct vmf_source base;
+    struct vmf_vsphere_address *address;
+    const struct vmf_settings *settings; /* borrowed; never NULL */
+    struct vmf_settings *own_settings;   /* the defaults, where none were given */
+    char *work_dir;                      /* NULL: only list and describe */
+    char *password;
+    bool shut_down;
+    struct vmf_trust trust;
+    struct vmf_vsphere *vsphere;
+
+    struct vmf_vsphere_machine *machine; /* the last that was described */
+    const struct vsphere_road *road;     /* chosen by check */
+    char *snapshot;                      /* its reference, while it holds the machine's disks still */
+    GPtrArray *held_disks;           /* struct vmf_vsphere_disk*: as the snapshot has them; NULL: the machine's own */
+    struct vmf_vsphere_lease *lease; /* of the export road */
+
+    GThread *keeper; /* asks the server something now and then, so that it does not forget us */
+    GMutex lock;
+    GCond wake;
+    bool closing; /* under lock */
+};
+
+/* roads.c: the road that the setting vsphere.road names or, with "auto", the first that can; *WHY gets a sentence about
+   the choice, which the caller frees. NULL: none can, the error tells of each. */
+const struct vsphere_road *vsphere_choose_road (struct vsphere_source *source, char **why, GError **error);
+extern const struct vsphere_road vsphere_road_vddk, vsphere_road_export, vsphere_road_https, vsphere_road_ssh;
+
+/* road-https.c: puts the session's cookie where nbdkit reads it. */
+bool vsphere_write_cookie (struct vsphere_source *source, GError **error);
+
+/* checks.c */
+void vsphere_check_machine (const struct vsphere_source *source, const struct vmf_vm *vm, GPtrArray *findings);
+
+/* hold.c: for ops->hold and ops->release. */
+bool vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellable *cancellable, GError **error);
+bool vsphere_release (struct vsphere_source *source, GError **error);
+
+/* The disk that DISK of the description is, as it is to be read: the snapshot's where there is one. By device, never by
+   order (PITFALLS 17). */
+const struct vmf_vsphere_disk *vsphere_find_disk (const struct vsphere_source *source, const struct vmf_disk *disk,
+                                                  GError **error);
