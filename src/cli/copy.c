@@ -152,11 +152,33 @@ open_source (struct copy *copy, const char *address, GError **error)
     copy->source_uri = direct ? g_strdup (address) : NULL;
     if (!direct && (!find_image (copy, address, error) || !start_server (copy, error)))
         return false;
-    g_autoptr (nbd_handle) nbd = vmf_nbd_connect (copy->source_uri, address, VMF_NBD_NONE, copy->cancellable, error);
+    g_autoptr (nbd_handle) nbd =
+        vmf_nbd_connect (copy->source_uri, address, direct ? VMF_NBD_NAMED : VMF_NBD_NONE, copy->cancellable, error);
     if (!nbd)
         return false;
     copy->size_bytes = (uint64_t)nbd_get_size (nbd);
     return true;
+}
+
+/* Said before anything is read. */
+static bool
+check_nbd_target (struct copy *copy, GError **error)
+{
+    if (!is_nbd_uri (copy->target))
+        return true;
+    g_autoptr (nbd_handle) nbd = vmf_nbd_connect (copy->target, copy->target, VMF_NBD_NAMED, copy->cancellable, error);
+    if (!nbd)
+        return false;
+    uint64_t size_bytes = (uint64_t)nbd_get_size (nbd);
+    if (nbd_is_read_only (nbd) == 1)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is read-only; start its server writable", copy->target);
+    else if (size_bytes < copy->size_bytes)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_NO_SPACE,
+                     "%s has %" G_GUINT64_FORMAT " bytes, the source %" G_GUINT64_FORMAT "; make it as large",
+                     copy->target, (guint64)size_bytes, (guint64)copy->size_bytes);
+    else
+        return true;
+    return false;
 }
 
 /* A helper that died is started again; the mover connects to it by itself. */
@@ -418,7 +440,7 @@ static bool
 copy_disk (struct copy *copy, const char *source, const char *target, GError **error)
 {
     if (!choose_target (copy, target, error) || !open_work (copy, error) || !open_source (copy, source, error)
-        || !open_transfer (copy, error))
+        || !check_nbd_target (copy, error) || !open_transfer (copy, error))
         return false;
     copy->started_us = g_get_monotonic_time ();
     copy->control = vmf_control_new (copy->work_dir, control, copy, error);

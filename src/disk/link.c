@@ -21,7 +21,8 @@ bool
 vmf_link_open (struct vmf_link *link, GCancellable *cancellable, GError **error)
 {
     link->nbd = vmf_nbd_connect (link->uri, link->what, link->flags, cancellable, error);
-    if (link->nbd)
+    link->was_up = link->nbd != NULL;
+    if (link->was_up)
         enter (link, VMF_LINK_UP);
     return link->nbd != NULL;
 }
@@ -84,6 +85,7 @@ void
 vmf_link_trust (struct vmf_link *link)
 {
     link->tries = 0;
+    link->was_up = true;
     enter (link, VMF_LINK_UP);
 }
 

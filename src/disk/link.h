@@ -27,7 +27,8 @@ struct vmf_link
     int64_t since_us; /* when the state began */
     int64_t retry_us; /* down: when to try again */
     unsigned tries;   /* since it was last up */
-    char *trouble;    /* libnbd's words for why it is down; NULL: none yet */
+    bool was_up;
+    char *trouble; /* libnbd's words for why it is down; NULL: none yet */
 };
 
 /* Connects, waiting for a helper that is just starting. */

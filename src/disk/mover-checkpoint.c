@@ -10,7 +10,7 @@
 
 enum
 {
-    CHECKPOINT_BYTES = 16 * 1024 * 1024,
+    CHECKPOINT_BYTES = 8 * 1024 * 1024,
     CHECKPOINT_US = 1000 * 1000,
 };
 

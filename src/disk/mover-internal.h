@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What mover.c (the loop), mover-slot.c (one request's life) and mover-checkpoint.c share. */
+/* What mover.c (the loop), mover-slot.c (one request's life), mover-tune.c and mover-checkpoint.c share. */
 #pragma once
 #include "disk/link.h"
+#include "disk/mover-budget.h"
 #include "disk/mover.h"
 #include "disk/queue.h"
 
 enum
 {
     LINKS_MAX = 16,
+    LINKS_START = 4, /* and what a target gets */
     REQUEST_MAX_BYTES = 1024 * 1024,
     REQUEST_MIN_BYTES = 256 * 1024,
-    SMALL_BYTES = 2 * VMF_BLOCK_BYTES, /* small slots take what needs no more, so that scattered blocks fly in number */
     BLOCKS_MAX = REQUEST_MAX_BYTES / VMF_BLOCK_BYTES,
-    SLOTS_MAX = 128,
-    ASKS_MAX = 8,
+    SLOTS_MAX = 256,
+    ASKS_MAX = 16,
     SAMPLES_MAX = 8,
 };
 
@@ -39,7 +40,7 @@ struct slot
 {
     struct task task;
     enum slot_state state;
-    char *buffer;
+    char *buffer; /* of the budget, while it is in use; a probe's own */
     size_t room, length;
     uint64_t offset;
     struct vmf_link *link; /* reading */
@@ -74,11 +75,14 @@ struct checkpoint
 /* A round of reads, for tuning. */
 struct vmf_mover_tuning
 {
-    bool growing; /* this round has twice the reads of the one before */
+    bool growing; /* this round has more reads than the one before */
+    bool full;    /* in this round as many reads were in flight as may be */
     uint64_t bytes;
     unsigned reads;
-    int64_t since_us, again_us;
-    double best_rate;
+    int64_t since_us, took_us; /* took: the sum of all answers' times */
+    int64_t again_us;
+    double before_rate; /* of the round before; bytes a microsecond */
+    int64_t before_us;  /* mean time of an answer there; 0: it was the first */
 };
 
 struct vmf_mover
@@ -88,6 +92,7 @@ struct vmf_mover
     struct vmf_queue *queue;
     struct vmf_link sources[LINKS_MAX], targets[LINKS_MAX];
     unsigned n_sources, n_targets, n_slots;
+    unsigned links_wanted, links_max;         /* to the source; those wanted are used, more come and go by tuning */
     struct slot slots[SLOTS_MAX + LINKS_MAX]; /* the last of them are probes, one for each connection to the source */
     struct ask asks[ASKS_MAX];
     struct checkpoint checkpoint;
@@ -102,10 +107,12 @@ struct vmf_mover
     int wake_fd;
 
     unsigned reading, working, writing, limit;
-    bool queueing;
+    bool queueing, starved;        /* starved: no memory for another read */
+    struct vmf_budget *own_budget; /* where the options have none */
+    struct vmf_budget_member *budget;
     struct vmf_mover_tuning tuning;
     uint64_t request_bytes;
-    int64_t shortest_us, paced_us, lost_us;
+    int64_t shortest_us, paced_us, lost_us, looked_us;
     uint64_t digest_us, write_us; /* of the workers; atomic */
     struct
     {
@@ -127,13 +134,18 @@ mover_count (uint64_t *counter, uint64_t n)
 void mover_fail (struct vmf_mover *mover, GError *failure); /* takes FAILURE; the first one counts */
 void mover_hand_over (struct task *task);
 struct vmf_link *mover_least_busy (struct vmf_link *links, unsigned n);
+struct vmf_link *mover_source (struct vmf_mover *mover); /* the connection to read from; NULL: none is up */
 
 /* mover-slot.c */
 void slot_send_due (struct vmf_mover *mover, int64_t now_us); /* new reads and those to be tried again */
 void slot_pass_on (struct vmf_mover *mover, int64_t now_us);  /* what was read goes to the workers */
 void slot_drop_link (struct vmf_mover *mover, struct vmf_link *link, const char *why, int64_t now_us);
 void slot_probe (struct vmf_mover *mover, struct vmf_link *link); /* LINK is on trial */
+void slot_drop_buffer (struct slot *slot);                        /* gives it back, if it has one */
 int64_t slot_next_us (const struct vmf_mover *mover);             /* when the next retry is due; INT64_MAX: none */
+
+/* mover-tune.c */
+void tune_note (struct vmf_mover *mover, const struct slot *slot, int64_t now_us); /* SLOT's read was answered */
 
 /* mover-checkpoint.c */
 void checkpoint_note (struct vmf_mover *mover, const struct slot *slot);   /* SLOT's data stands on the target */
@@ -141,5 +153,5 @@ bool checkpoint_step (struct vmf_mover *mover, int64_t now_us, bool last); /* tr
 uint64_t checkpoint_unproven (const struct vmf_mover *mover);
 enum
 {
-    UNPROVEN_MAX_BYTES = 48 * 1024 * 1024, /* a kill costs no more than this to read again */
+    UNPROVEN_MAX_BYTES = 58 * 1024 * 1024, /* a kill costs no more than this to read again */
 };

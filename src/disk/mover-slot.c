@@ -12,15 +12,23 @@ enum
 {
     RETRY_FIRST_US = 50 * 1000,
     RETRY_MAX_US = 5 * 1000 * 1000,
-    QUEUE_SLACK_US = 100 * 1000, /* how much longer than the shortest a request may take before it counts as queueing */
-    FAST_US = 20 * 1000,         /* requests shorter than this may grow */
-    TUNE_MIN_US = 5 * 1000,      /* a round is at least so long, or its throughput says nothing */
-    TUNE_AGAIN_US = 1000 * 1000,
+    STARVED_US = 20 * 1000, /* how soon a read that has no buffer is tried again */
 };
+
+void
+slot_drop_buffer (struct slot *slot)
+{
+    char *buffer = g_steal_pointer (&slot->buffer);
+    if (buffer && slot->probe)
+        g_free (buffer);
+    else if (buffer)
+        vmf_budget_give (slot->task.mover->budget, buffer, slot->room);
+}
 
 static void
 release (struct slot *slot)
 {
+    slot_drop_buffer (slot);
     if (!slot->probe)
         slot->task.mover->busy_bytes -= slot->length;
     slot->state = SLOT_FREE;
@@ -49,6 +57,8 @@ fail_read (struct slot *slot, int error, const char *words, int64_t now_us)
     struct vmf_mover *mover = slot->task.mover;
     g_autofree char *trouble = vmf_text_printable (words, 200);
     slot->state = SLOT_AGAIN;
+    if (!slot->probe)
+        slot_drop_buffer (slot); /* others may have it meanwhile */
     slot->link = slot->probe ? slot->link : NULL;
     slot->failed_us = slot->failed_us ? slot->failed_us : now_us;
     slot->retry_us = now_us + MIN ((int64_t)RETRY_FIRST_US << MIN (slot->tries, 10u), (int64_t)RETRY_MAX_US);
@@ -81,8 +91,7 @@ submit_read (struct slot *slot, int64_t now_us)
 {
     struct vmf_mover *mover = slot->task.mover;
     if (!slot->probe)
-        slot->link = slot->here ? mover_least_busy (mover->targets, mover->n_targets)
-                                : mover_least_busy (mover->sources, mover->n_sources);
+        slot->link = slot->here ? mover_least_busy (mover->targets, mover->n_targets) : mover_source (mover);
     slot->started_us = now_us;
     slot->state = SLOT_READING;
     mover->reading++;
@@ -93,20 +102,24 @@ submit_read (struct slot *slot, int64_t now_us)
     fail_read (slot, nbd_get_errno (), vmf_nbd_words (), now_us);
 }
 
-/* A free slot with room for LENGTH bytes: the smallest kind that has it. */
 static struct slot *
-free_slot (struct vmf_mover *mover, size_t length)
+free_slot (struct vmf_mover *mover)
 {
-    struct slot *best = NULL;
     for (unsigned i = 0; i < mover->n_slots; i++)
-    {
-        struct slot *slot = &mover->slots[i];
-        if (slot->state == SLOT_FREE && !slot->probe && slot->room >= length && (!best || slot->room < best->room))
-            best = slot;
-    }
-    if (best && !best->buffer)
-        best->buffer = g_malloc (best->room);
-    return best;
+        if (mover->slots[i].state == SLOT_FREE && !mover->slots[i].probe)
+            return &mover->slots[i];
+    return NULL;
+}
+
+/* A buffer for SLOT, of LENGTH bytes or less. */
+static bool
+take_buffer (struct slot *slot, size_t length)
+{
+    struct vmf_mover *mover = slot->task.mover;
+    slot->room = length;
+    slot->buffer = vmf_budget_take (mover->budget, &slot->room);
+    mover->starved = mover->starved || !slot->buffer || slot->room < length;
+    return slot->buffer != NULL;
 }
 
 /* How much of PIECE stands on the target already (from its beginning); else how much does not. */
@@ -136,24 +149,24 @@ is_here (struct vmf_mover *mover, struct vmf_extent *piece, bool *here)
     return true;
 }
 
-/* The next piece into a slot. False: nothing to send now. */
+/* The next piece is read into SLOT, which has a buffer. False: nothing to send now. */
 static bool
-take_piece (struct vmf_mover *mover, int64_t now_us)
+take_piece (struct slot *slot, int64_t now_us)
 {
+    struct vmf_mover *mover = slot->task.mover;
     struct vmf_extent piece;
     bool here = false;
-    if (!vmf_queue_next (mover->queue, mover->request_bytes, &piece))
-        return false;
-    if (mover->options->skip_present && !is_here (mover, &piece, &here))
-        return false;
+    if (!vmf_queue_next (mover->queue, MIN (slot->room, mover->request_bytes), &piece)
+        || (mover->options->skip_present && !is_here (mover, &piece, &here)))
+        return slot_drop_buffer (slot), false;
     if (here)
         mover_count (&mover->progress->here, piece.length);
     if (here && !mover->options->journal)
     {
         mover_count (&mover->progress->done, piece.length);
+        slot_drop_buffer (slot);
         return true;
     }
-    struct slot *slot = free_slot (mover, piece.length);
     slot->offset = piece.offset;
     slot->length = piece.length;
     slot->here = here;
@@ -162,44 +175,53 @@ take_piece (struct vmf_mover *mover, int64_t now_us)
     return true;
 }
 
-/* The room of the largest free slot. */
-static size_t
-free_room (const struct vmf_mover *mover)
+/* A slot with a buffer for the next piece, if that may be read now. NULL: not now. */
+static struct slot *
+next_slot (struct vmf_mover *mover)
 {
-    size_t room = 0;
-    for (unsigned i = 0; i < mover->n_slots; i++)
-        if (mover->slots[i].state == SLOT_FREE && !mover->slots[i].probe)
-            room = MAX (room, mover->slots[i].room);
-    return room;
+    struct slot *slot = free_slot (mover);
+    struct vmf_extent next;
+    mover->tuning.full = mover->tuning.full || mover->reading >= mover->limit;
+    if (!slot || mover->reading >= mover->limit || !mover_source (mover)
+        || !vmf_queue_peek (mover->queue, mover->request_bytes, &next)
+        || checkpoint_unproven (mover) + next.length > UNPROVEN_MAX_BYTES || !take_buffer (slot, next.length))
+        return NULL;
+    mover->paced_us = vmf_pace_take (mover->options->pace, MIN (next.length, slot->room));
+    if (mover->paced_us == 0)
+        return slot;
+    slot_drop_buffer (slot);
+    return NULL;
 }
 
-static bool
-may_read (struct vmf_mover *mover)
+static void
+send_again (struct slot *slot, int64_t now_us)
 {
-    size_t room = free_room (mover);
-    struct vmf_extent next;
-    if (mover->reading >= mover->limit || !mover_least_busy (mover->sources, mover->n_sources)
-        || !vmf_queue_peek (mover->queue, mover->request_bytes, &next) || room < next.length)
-        return false;
-    if (checkpoint_unproven (mover) + next.length > UNPROVEN_MAX_BYTES)
-        return false;
-    mover->paced_us = vmf_pace_take (mover->options->pace, next.length);
-    return mover->paced_us == 0;
+    if (slot->probe || take_buffer (slot, slot->length))
+    {
+        if (slot->probe || slot->room >= slot->length)
+            return submit_read (slot, now_us);
+        slot_drop_buffer (slot);
+    }
+    slot->retry_us = now_us + STARVED_US;
 }
 
 void
 slot_send_due (struct vmf_mover *mover, int64_t now_us)
 {
+    bool was_starved = mover->starved;
+    struct slot *next;
+    mover->starved = false;
     for (unsigned i = 0; i < mover->n_slots && !mover->failure; i++)
     {
         struct slot *slot = &mover->slots[i];
-        if (slot->state == SLOT_AGAIN && slot->retry_us <= now_us
-            && (slot->probe || mover_least_busy (mover->sources, mover->n_sources)))
-            submit_read (slot, now_us);
+        if (slot->state == SLOT_AGAIN && slot->retry_us <= now_us && (slot->probe || mover_source (mover)))
+            send_again (slot, now_us);
     }
     mover->paced_us = 0;
-    while (!mover->failure && may_read (mover) && take_piece (mover, now_us))
+    while (!mover->failure && (next = next_slot (mover)) && take_piece (next, now_us))
         ;
+    if (was_starved && !mover->starved)
+        vmf_budget_content (mover->budget);
 }
 
 /* The connection that PROBE was for is gone. */
@@ -266,7 +288,7 @@ slot_probe (struct vmf_mover *mover, struct vmf_link *link)
     else
     {
         unsigned sample = mover->n_probes++ % mover->n_samples;
-        slot->buffer = slot->buffer ? slot->buffer : g_malloc (slot->room);
+        slot->buffer = slot->buffer ? slot->buffer : g_malloc (VMF_BLOCK_BYTES);
         slot->offset = mover->samples[sample].offset;
         slot->length = mover->samples[sample].length;
         slot->expected = mover->samples[sample].digest;
@@ -450,49 +472,6 @@ worked (struct task *task)
         send_writes (slot);
 }
 
-/* How many reads are in flight, by what that brought in the time of one round of them: doubled while throughput grows
- * with it, back to where it no longer did, fewer when requests only queue. Tried again every second: lines change.
- */
-static void
-tune_limit (struct vmf_mover *mover, int64_t now_us)
-{
-    struct vmf_mover_tuning *tuning = &mover->tuning;
-    double rate = (double)tuning->bytes / (double)(now_us - tuning->since_us);
-    if (mover->queueing)
-        mover->limit = MAX (mover->limit - mover->limit / 4 - 1, 2);
-    else if (tuning->growing && rate > tuning->best_rate * 1.1)
-        mover->limit = MIN (mover->limit * 2, SLOTS_MAX);
-    else if (tuning->growing)
-        mover->limit = MAX (mover->limit / 2, 2);
-    tuning->growing =
-        !mover->queueing && (tuning->growing ? rate > tuning->best_rate * 1.1 : now_us >= tuning->again_us);
-    if (!tuning->growing)
-        tuning->again_us = MAX (tuning->again_us, now_us + TUNE_AGAIN_US);
-    tuning->best_rate = rate;
-    tuning->bytes = 0;
-    tuning->reads = 0;
-    tuning->since_us = now_us;
-}
-
-/* Called with a request that was answered. */
-static void
-tune (struct vmf_mover *mover, const struct slot *slot, int64_t now_us)
-{
-    struct vmf_mover_tuning *tuning = &mover->tuning;
-    int64_t took_us = now_us - slot->started_us;
-    if (mover->shortest_us == 0 || took_us < mover->shortest_us)
-        mover->shortest_us = took_us;
-    tuning->bytes += slot->length;
-    if (++tuning->reads < mover->limit || now_us - tuning->since_us < TUNE_MIN_US)
-        return;
-    mover->queueing = took_us > mover->shortest_us + QUEUE_SLACK_US;
-    tune_limit (mover, now_us);
-    if (took_us < FAST_US || took_us < 2 * mover->shortest_us)
-        mover->request_bytes = MIN (mover->request_bytes * 2, REQUEST_MAX_BYTES);
-    else if (mover->queueing)
-        mover->request_bytes = MAX (mover->request_bytes / 2, REQUEST_MIN_BYTES);
-}
-
 void
 slot_pass_on (struct vmf_mover *mover, int64_t now_us)
 {
@@ -502,7 +481,7 @@ slot_pass_on (struct vmf_mover *mover, int64_t now_us)
         if (slot->state != SLOT_READ)
             continue;
         if (!slot->here && !slot->probe && slot->tries == 0)
-            tune (mover, slot, now_us);
+            tune_note (mover, slot, now_us);
         slot->state = SLOT_WORKING;
         slot->task.work = work;
         slot->task.ended = worked;

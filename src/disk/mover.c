@@ -15,14 +15,12 @@
 
 enum
 {
-    CONNECTIONS_DEFAULT = 4,
-    LIMIT_START = 4,
-    SMALL_SLOTS = 48,
-    BIG_SLOTS_MIN = 4,
+    LIMIT_START = 16,
     WORKERS_MAX = 4,
     IO_TIMEOUT_MS = 60 * 1000,
-    IDLE_MS = 1000, /* how often to look at what has no event of its own */
-    LINK_MS = 20,   /* the same while a connection is being made */
+    IDLE_MS = 1000,       /* how often to look at what has no event of its own */
+    LINK_MS = 20,         /* the same while a connection is being made */
+    LOOK_US = 100 * 1000, /* how often to look for what hangs */
 };
 
 static const uint64_t MEMORY_BYTES = 32 * 1024 * 1024;
@@ -63,18 +61,21 @@ mover_fail (struct vmf_mover *mover, GError *failure)
 static void
 make_slots (struct vmf_mover *mover)
 {
-    uint64_t memory = mover->options->memory_bytes ? mover->options->memory_bytes : MEMORY_BYTES;
-    uint64_t small = SMALL_SLOTS * (uint64_t)SMALL_BYTES;
-    uint64_t big = memory > small ? (memory - small) / REQUEST_MAX_BYTES : 0;
-    big = CLAMP (big, (uint64_t)BIG_SLOTS_MIN, (uint64_t)(SLOTS_MAX - SMALL_SLOTS));
-    unsigned normal = (unsigned)big + SMALL_SLOTS;
-    mover->n_slots = normal + LINKS_MAX;
+    mover->n_slots = SLOTS_MAX + LINKS_MAX;
     for (unsigned i = 0; i < mover->n_slots; i++)
     {
         mover->slots[i].task.mover = mover;
-        mover->slots[i].room = i < big ? REQUEST_MAX_BYTES : i < normal ? SMALL_BYTES : VMF_BLOCK_BYTES;
-        mover->slots[i].probe = i >= normal;
+        mover->slots[i].probe = i >= SLOTS_MAX;
     }
+}
+
+static void
+join_budget (struct vmf_mover *mover)
+{
+    const struct vmf_mover_options *options = mover->options;
+    if (!options->budget)
+        mover->own_budget = vmf_budget_new (options->memory_bytes ? options->memory_bytes : MEMORY_BYTES);
+    mover->budget = vmf_budget_join (options->budget ? options->budget : mover->own_budget, mover->wake_fd);
 }
 
 struct vmf_mover *
@@ -95,7 +96,24 @@ vmf_mover_new (const struct vmf_mover_options *options)
     for (unsigned i = 0; i < ASKS_MAX; i++)
         mover->asks[i] = (struct ask){ .mover = mover, .id = i };
     make_slots (mover);
+    join_budget (mover);
     return mover;
+}
+
+static void
+close_links (struct vmf_mover *mover)
+{
+    struct nbd_handle *nbds[2 * LINKS_MAX];
+    size_t n = 0;
+    for (unsigned i = 0; i < mover->n_sources; i++)
+        nbds[n++] = g_steal_pointer (&mover->sources[i].nbd);
+    for (unsigned i = 0; i < mover->n_targets; i++)
+        nbds[n++] = g_steal_pointer (&mover->targets[i].nbd);
+    vmf_nbd_close_all (nbds, n);
+    for (unsigned i = 0; i < mover->n_sources; i++)
+        vmf_link_clear (&mover->sources[i]);
+    for (unsigned i = 0; i < mover->n_targets; i++)
+        vmf_link_clear (&mover->targets[i]);
 }
 
 void
@@ -104,15 +122,14 @@ vmf_mover_free (struct vmf_mover *mover)
     if (!mover)
         return;
     g_thread_pool_free (mover->workers, FALSE, TRUE); /* waits: a worker may still write from a slot */
-    for (unsigned i = 0; i < mover->n_sources; i++)
-        vmf_link_clear (&mover->sources[i]);
-    for (unsigned i = 0; i < mover->n_targets; i++)
-        vmf_link_clear (&mover->targets[i]);
+    close_links (mover);
     for (unsigned i = 0; i < mover->n_slots; i++)
     {
-        g_free (mover->slots[i].buffer);
+        slot_drop_buffer (&mover->slots[i]);
         g_clear_error (&mover->slots[i].error);
     }
+    vmf_budget_leave (mover->budget);
+    vmf_budget_free (mover->own_budget);
     vmf_queue_free (mover->queue);
     g_clear_error (&mover->checkpoint.error);
     g_clear_error (&mover->failure);
@@ -131,7 +148,7 @@ open_side (struct vmf_mover *mover, const char *uri, enum vmf_nbd_flags flags, s
            unsigned *n_links, GError **error)
 {
     const struct vmf_mover_options *options = mover->options;
-    unsigned wanted = options->connections ? MIN (options->connections, LINKS_MAX) : CONNECTIONS_DEFAULT;
+    unsigned wanted = options->connections ? MIN (options->connections, (unsigned)LINKS_START) : LINKS_START;
     for (*n_links = 0; *n_links < wanted; (*n_links)++)
     {
         struct vmf_link *link = &links[*n_links];
@@ -161,8 +178,12 @@ open_links (struct vmf_mover *mover, GError **error)
 {
     const struct vmf_mover_options *options = mover->options;
     enum vmf_nbd_flags depth = options->skip_present ? VMF_NBD_DEPTH : VMF_NBD_NONE;
-    return open_side (mover, options->source_uri, VMF_NBD_EXTENTS, mover->sources, &mover->n_sources, error)
-           && check_size (mover, mover->sources[0].nbd, error)
+    if (!open_side (mover, options->source_uri, VMF_NBD_EXTENTS, mover->sources, &mover->n_sources, error))
+        return false;
+    bool several = nbd_can_multi_conn (mover->sources[0].nbd) == 1;
+    mover->links_max = !several ? 1 : options->connections ? MIN (options->connections, LINKS_MAX) : LINKS_MAX;
+    mover->links_wanted = mover->n_sources;
+    return check_size (mover, mover->sources[0].nbd, error)
            && (!options->target_uri
                || open_side (mover, options->target_uri, depth, mover->targets, &mover->n_targets, error));
 }
@@ -176,6 +197,35 @@ mover_least_busy (struct vmf_link *links, unsigned n)
             && (!best || nbd_aio_in_flight (links[i].nbd) < nbd_aio_in_flight (best->nbd)))
             best = &links[i];
     return best;
+}
+
+struct vmf_link *
+mover_source (struct vmf_mover *mover)
+{
+    struct vmf_link *link = mover_least_busy (mover->sources, MIN (mover->links_wanted, mover->n_sources));
+    return link ? link : mover_least_busy (mover->sources, mover->n_sources);
+}
+
+/* More connections, or fewer. Those that are new are connected as lost ones are. */
+static void
+fit_links (struct vmf_mover *mover)
+{
+    for (unsigned i = LINKS_START; i < mover->n_sources; i++) /* the server takes no more than it has */
+        if (!mover->sources[i].was_up && mover->sources[i].tries > 0)
+            mover->links_max = MIN (mover->links_max, i);
+    mover->links_wanted = MIN (mover->links_wanted, mover->links_max);
+    for (; mover->n_sources < mover->links_wanted; mover->n_sources++)
+        mover->sources[mover->n_sources] = (struct vmf_link){ .uri = mover->options->source_uri,
+                                                              .what = mover->options->name,
+                                                              .flags = VMF_NBD_EXTENTS };
+    while (mover->n_sources > mover->links_wanted)
+    {
+        struct vmf_link *last = &mover->sources[mover->n_sources - 1];
+        if (last->state == VMF_LINK_ON_TRIAL || (last->state == VMF_LINK_UP && nbd_aio_in_flight (last->nbd) > 0))
+            return; /* when it is idle */
+        vmf_link_clear (last);
+        mover->n_sources--;
+    }
 }
 
 /* When the oldest read on LINK was sent; 0: there is none. */
@@ -198,7 +248,7 @@ oldest_us (const struct vmf_mover *mover, const struct vmf_link *link)
 static void
 check_lost (struct vmf_mover *mover, int64_t now_us)
 {
-    if (mover_least_busy (mover->sources, mover->n_sources))
+    if (mover_source (mover))
     {
         mover->lost_us = 0;
         return;
@@ -211,23 +261,38 @@ check_lost (struct vmf_mover *mover, int64_t now_us)
                                         mover->sources[0].trouble ? mover->sources[0].trouble : "no answer"));
 }
 
-/* Reconnects what was lost and drops what hangs. */
+/* Drops the connections that died, and those that gave no answer for TIMEOUT_US. */
+static void
+drop_lost (struct vmf_mover *mover, int64_t now_us, int64_t timeout_us)
+{
+    bool look = now_us - mover->looked_us >= LOOK_US;
+    mover->looked_us = look ? now_us : mover->looked_us;
+    for (unsigned i = 0; i < mover->n_sources; i++)
+    {
+        struct vmf_link *link = &mover->sources[i];
+        bool used = look && (link->state == VMF_LINK_UP || link->state == VMF_LINK_ON_TRIAL);
+        int64_t oldest = used ? oldest_us (mover, link) : 0;
+        if (vmf_link_is_dead (link))
+            slot_drop_link (mover, link, "the server closed the connection", now_us);
+        else if (oldest && now_us - oldest > timeout_us)
+            slot_drop_link (mover, link, "the server gave no answer in time", now_us);
+    }
+}
+
+/* Connects what was lost or is new and drops what hangs. */
 static void
 tend_links (struct vmf_mover *mover, int64_t now_us)
 {
     int64_t timeout_ms = mover->options->io_timeout_ms ? mover->options->io_timeout_ms : IO_TIMEOUT_MS;
+    drop_lost (mover, now_us, timeout_ms * 1000);
+    fit_links (mover);
     for (unsigned i = 0; i < mover->n_sources; i++)
     {
         struct vmf_link *link = &mover->sources[i];
         GError *error = NULL;
-        int64_t oldest = link->state == VMF_LINK_UP || link->state == VMF_LINK_ON_TRIAL ? oldest_us (mover, link) : 0;
-        if (vmf_link_is_dead (link))
-            slot_drop_link (mover, link, "the server closed the connection", now_us);
-        else if (oldest && now_us - oldest > timeout_ms * 1000)
-            slot_drop_link (mover, link, "the server gave no answer in time", now_us);
         if (!vmf_link_step (link, now_us, timeout_ms * 1000))
             continue;
-        mover_count (&mover->progress->reconnects, 1);
+        mover_count (&mover->progress->reconnects, link->was_up);
         if (!check_size (mover, link->nbd, &error))
             mover_fail (mover, error);
         else
@@ -269,7 +334,7 @@ on_extents_done (void *data, int *error)
 static void
 send_asks (struct vmf_mover *mover, int64_t now_us)
 {
-    struct vmf_link *link = mover_least_busy (mover->sources, mover->n_sources);
+    struct vmf_link *link = mover_source (mover);
     struct vmf_extent range;
     unsigned id;
     while (link && vmf_queue_ask (mover->queue, &id, &range))
@@ -286,7 +351,7 @@ send_asks (struct vmf_mover *mover, int64_t now_us)
                 return vmf_queue_unanswered (mover->queue, id);
             vmf_queue_answered (mover->queue, id, false);
         }
-        link = mover_least_busy (mover->sources, mover->n_sources);
+        link = mover_source (mover);
     }
 }
 

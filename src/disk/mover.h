@@ -7,8 +7,9 @@
  *
  * One thread runs the loop that owns the connections, the queue and the slots. A slot is one request with one buffer:
  * it is read, a worker takes the digests of its blocks and writes the runs that are not zero from the same buffer (or
- * the loop does, where the target is an NBD server), and it waits for the next checkpoint. Memory is the slots' and
- * does not depend on the disk. Between loop and workers a slot is handed over, never shared.
+ * the loop does, where the target is an NBD server), and it waits for the next checkpoint. Buffers come from a budget
+ * (mover-budget.h) that disks share; memory does not depend on the disk. Between loop and workers a slot is handed
+ * over, never shared.
  *
  * How many reads are in flight is tuned while running: doubled until requests only queue, then fewer. So a fast source
  * is kept busy, and on a slow line the conversion's own reads do not stand behind a long queue.
@@ -22,6 +23,7 @@
 #pragma once
 #include "disk/extents.h"
 #include "disk/journal.h"
+#include "disk/mover-budget.h"
 #include "disk/pace.h"
 #include "disk/writer.h"
 #include <gio/gio.h>
@@ -62,8 +64,9 @@ struct vmf_mover_options
     struct vmf_writer *writer; /* then this, borrowed */
     uint64_t size_bytes;
     const struct vmf_extents *needed; /* borrowed */
-    unsigned connections;             /* at most, to each side; 0: 4 */
-    uint64_t memory_bytes;            /* for buffers; 0: 32 MiB */
+    unsigned connections;             /* at most, to the source; 0: 16. It begins with 4; a target gets 4 at most */
+    struct vmf_budget *budget;        /* for buffers, shared with other movers; borrowed. NULL: */
+    uint64_t memory_bytes;            /* then so much of its own; 0: 32 MiB */
     bool skip_present;                /* the target is a chain that brings blocks itself: ask before reading */
     bool no_digests;                  /* for measurements: the journal then cannot prove anything */
     struct vmf_journal *journal;      /* borrowed; NULL: none */

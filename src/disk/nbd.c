@@ -36,12 +36,24 @@ vmf_nbd_fail (const char *what, GError **error)
 
 /* nbd_shutdown() would wait for ever for a server that hangs. */
 void
+vmf_nbd_close_all (struct nbd_handle *const *nbds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (nbds[i] && nbd_aio_is_ready (nbds[i]) == 1 && nbd_aio_in_flight (nbds[i]) == 0)
+            nbd_aio_disconnect (nbds[i], 0);
+    for (size_t i = 0; i < n; i++)
+    {
+        bool leave = nbds[i] && nbd_aio_is_ready (nbds[i]) == 1 && nbd_aio_in_flight (nbds[i]) == 0;
+        while (leave && nbd_aio_is_closed (nbds[i]) != 1 && nbd_aio_is_dead (nbds[i]) != 1)
+            leave = vmf_nbd_wait (nbds[i], "leaving", LEAVE_MAX_MS, NULL, NULL);
+        nbd_close (nbds[i]);
+    }
+}
+
+void
 vmf_nbd_close (struct nbd_handle *nbd)
 {
-    bool leave = nbd && nbd_aio_is_ready (nbd) == 1 && nbd_aio_in_flight (nbd) == 0 && nbd_aio_disconnect (nbd, 0) == 0;
-    while (leave && nbd_aio_is_closed (nbd) != 1 && nbd_aio_is_dead (nbd) != 1)
-        leave = vmf_nbd_wait (nbd, "leaving", LEAVE_MAX_MS, NULL, NULL);
-    nbd_close (nbd);
+    vmf_nbd_close_all (&nbd, 1);
 }
 
 static bool
@@ -105,6 +117,14 @@ finish_connecting (struct nbd_handle *nbd, const char *what, GCancellable *cance
     return nbd_aio_is_ready (nbd) == 1 || vmf_nbd_fail (what, error);
 }
 
+/* Of a server that the user named. */
+static void
+add_remedy (GError *why)
+{
+    g_autofree char *words = g_steal_pointer (&why->message);
+    why->message = g_strdup_printf ("%s; no NBD server listens there: start it, or correct the address", words);
+}
+
 struct nbd_handle *
 vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags, GCancellable *cancellable, GError **error)
 {
@@ -120,7 +140,9 @@ vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags, GC
             vmf_nbd_fail (what, &why);
         if (vmf_error_if_cancelled (cancellable, error))
             return NULL;
-        if (!starting || tries == CONNECT_TRIES)
+        if (starting && flags & VMF_NBD_NAMED)
+            add_remedy (why);
+        if (!starting || tries == CONNECT_TRIES || flags & VMF_NBD_NAMED)
             return g_propagate_error (error, g_steal_pointer (&why)), NULL;
         g_usleep (CONNECT_PAUSE_US);
     }

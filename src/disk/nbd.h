@@ -8,6 +8,7 @@
 
 /* Takes leave of the server, where nothing is in flight, and closes: nbdkit 1.32 may abort when a client just goes. */
 void vmf_nbd_close (struct nbd_handle *nbd);
+void vmf_nbd_close_all (struct nbd_handle *const *nbds, size_t n); /* takes leave of all, then waits for all */
 typedef struct nbd_handle nbd_handle;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (nbd_handle, vmf_nbd_close)
 
@@ -16,6 +17,7 @@ enum vmf_nbd_flags
     VMF_NBD_NONE = 0,
     VMF_NBD_EXTENTS = 1 << 0, /* ask for base:allocation where the server has it */
     VMF_NBD_DEPTH = 1 << 1,   /* ask for qemu:allocation-depth */
+    VMF_NBD_NAMED = 1 << 2,   /* the user's server, no helper of ours: one that is not there is not waited for */
 };
 
 /* A handle that is not connected yet and asks for the contexts of FLAGS. NULL: libnbd failed. */
@@ -25,8 +27,9 @@ struct nbd_handle *vmf_nbd_new (enum vmf_nbd_flags flags);
    connection died; it is of no use any more. WHAT is for the message: "sda". */
 bool vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable, GError **error);
 
-/* A connected handle. A helper's socket exists a moment before it listens: refused connections are tried again for ten
-   seconds. A server that takes the connection and says nothing for a minute has failed. */
+/* A connected handle. A helper's socket exists a moment before it listens, and one that died may just be started again:
+   refused connections are tried again for ten seconds, unless FLAGS say that the user named the server. A server that
+   takes the connection and says nothing for a minute has failed. */
 struct nbd_handle *vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags,
                                     GCancellable *cancellable, GError **error);
 

@@ -389,7 +389,9 @@ vmf_proof_read (const struct vmf_proof_options *options, GError **error)
     }
     if (options->table && !(reader.known = vmf_digest_table_known (options->table, error)))
         return NULL;
-    reader.nbd = vmf_nbd_connect (options->uri, options->name, VMF_NBD_EXTENTS, options->cancellable, error);
+    reader.nbd =
+        vmf_nbd_connect (options->uri, options->name, VMF_NBD_EXTENTS | (options->named ? VMF_NBD_NAMED : VMF_NBD_NONE),
+                         options->cancellable, error);
     if (!reader.nbd)
         return vmf_extents_free (reader.known), NULL;
     reader.builder = builder_new (options->size_bytes, true);

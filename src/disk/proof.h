@@ -39,6 +39,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_proof, vmf_proof_free)
 struct vmf_proof_options
 {
     const char *uri;  /* NBD */
+    bool named;       /* by the user: where no server listens, none is waited for */
     const char *name; /* for messages: "sda" */
     uint64_t size_bytes;
     const struct vmf_digest_table *table; /* what each block should be; NULL: nothing is compared */

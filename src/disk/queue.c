@@ -7,13 +7,15 @@
 
 enum
 {
-    ASKS = 4,
+    ASKS = 16,
+    ASKS_FEW = 4, /* open at once while there is enough to read */
     TODO_RANGES_MAX = 65536, /* 1 MiB */
     PURGE_RANGES = 1024,
 };
 
 static const uint64_t ASK_BYTES = (uint64_t)1 << 30; /* a multiple of the block; NBD's limit is 4 GiB - 1 */
 static const uint64_t AHEAD_BYTES = (uint64_t)1 << 30;
+static const uint64_t PLENTY_BYTES = (uint64_t)64 << 20; /* known data that keeps the reads busy meanwhile */
 
 enum ask_state
 {
@@ -32,7 +34,7 @@ struct vmf_queue
 {
     struct vmf_extents *needed, *todo;
     uint64_t size_bytes, todo_bytes, cursor, asked_to;
-    bool extents;
+    bool extents, answered; /* answered: the source has said something */
     struct ask asks[ASKS];
     uint64_t *hole_bytes;
 };
@@ -162,6 +164,16 @@ has_enough (const struct vmf_queue *queue)
     return queue->todo_bytes >= AHEAD_BYTES || vmf_extents_count (queue->todo) >= TODO_RANGES_MAX;
 }
 
+/* Where there is little data in much space the answers are what is waited for: then more are asked for at once. */
+static bool
+may_ask_more (const struct vmf_queue *queue)
+{
+    unsigned busy = 0;
+    for (unsigned i = 0; i < ASKS; i++)
+        busy += queue->asks[i].state != ASK_FREE;
+    return !has_enough (queue) && (busy < ASKS_FEW || (queue->answered && queue->todo_bytes < PLENTY_BYTES));
+}
+
 static struct ask *
 find_ask (struct vmf_queue *queue, enum ask_state state)
 {
@@ -179,7 +191,7 @@ vmf_queue_ask (struct vmf_queue *queue, unsigned *id, struct vmf_extent *range)
         settle (queue, range->offset, range->offset + range->length, NULL);
     if (!queue->extents)
         return false;
-    if (!ask && !has_enough (queue) && (ask = find_ask (queue, ASK_FREE)))
+    if (!ask && may_ask_more (queue) && (ask = find_ask (queue, ASK_FREE)))
     {
         if (!next_stretch (queue, range))
             return false;
@@ -233,6 +245,7 @@ void
 vmf_queue_answered (struct vmf_queue *queue, unsigned id, bool good)
 {
     struct ask *ask = &queue->asks[id];
+    queue->answered = true;
     if (!good)
     {
         settle (queue, ask->offset, ask->end, NULL);

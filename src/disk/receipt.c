@@ -69,6 +69,7 @@ vmf_receipt_read_target (const struct vmf_receipt_target *target, const struct v
     if (!nbd && !server)
         return NULL;
     proof_options.uri = server ? vmf_server_get_uri (server) : target->path;
+    proof_options.named = nbd;
     proof_options.differences = differences;
     g_autoptr (vmf_proof) proof = vmf_proof_read (&proof_options, error);
     return proof && vmf_receipt_refuse (differences, error) ? g_steal_pointer (&proof) : NULL;

@@ -110,7 +110,8 @@ struct vmf_import
     struct vmf_convert *conversion;
     struct vmf_convert_result *converted;
     char *convert_log;
-    struct vmf_pace *pace; /* of all disks; theirs are its children */
+    struct vmf_pace *pace;     /* of all disks; theirs are its children */
+    struct vmf_budget *budget; /* memory of all movers; made with the first */
     struct vmf_control *control;
     int wake_fd;                       /* eventfd: threads of ours say that they have ended */
     struct import_job verify, release; /* what the source vouches for; what hold made is taken back */

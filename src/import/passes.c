@@ -31,7 +31,7 @@ mover_thread (void *data)
         .size_bytes = disk->size_bytes,
         .needed = disk->needed,
         .connections = (unsigned)vmf_settings_get_uint64 (import->settings, "copy.connections"),
-        .memory_bytes = (vmf_settings_get_uint64 (import->settings, "copy.memory_mib") << 20) / parallel (import),
+        .budget = import->budget,
         .skip_present = disk->chain_options.source_socket != NULL && !import->resumed,
         .journal = vmf_settings_get_bool (import->settings, "copy.journal") ? disk->journal : NULL,
         .pass = 1,
@@ -64,6 +64,8 @@ import_passes_step (struct vmf_import *import, bool *all_ended, GError **error)
 {
     unsigned running = 0, copied = 0;
     unsigned at_once = parallel (import);
+    if (!import->budget)
+        import->budget = vmf_budget_new (vmf_settings_get_uint64 (import->settings, "copy.memory_mib") << 20);
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         struct import_disk *disk = &import->disks[i];

@@ -129,6 +129,7 @@ open_disk (struct vmf_import *import, struct import_disk *disk, GError **error)
     g_autofree char *socket = g_strdup_printf ("%s/%s-source.sock", vmf_work_get_dir (import->work), disk->name);
     char sector[SECTOR_BYTES];
     disk->image = import->source->ops->image (import->source, import->vm, disk->disk, import->stop, error);
+    import->sequential |= disk->image && vmf_image_is_sequential (disk->image);
     disk->server = disk->image ? vmf_server_start (disk->image, disk->name, socket, import->stop, error) : NULL;
     g_autoptr (nbd_handle) nbd = disk->server ? vmf_nbd_connect (vmf_server_get_uri (disk->server), disk->name,
                                                                  VMF_NBD_NONE, import->stop, error)

@@ -128,6 +128,7 @@ vmf_import_free (struct vmf_import *import)
     vmf_room_free (import->room);
     vmf_control_free (import->control);
     vmf_pace_free (import->pace);
+    vmf_budget_free (import->budget);
     vmf_work_free (import->work);
     g_ptr_array_unref (import->findings);
     g_ptr_array_unref (import->move_needed);

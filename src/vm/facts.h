@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What all readers share: limits, and the spellings of UUIDs, MAC addresses and operating systems. Private to this
- * folder.
+ * folder, and of the vSphere client's.
  */
 #pragma once
 #include "vm/vm.h"

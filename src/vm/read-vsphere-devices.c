@@ -60,8 +60,8 @@ find_device (const xmlNode *hardware, const char *key)
 {
     for (const xmlNode *at = vmf_xml_child (hardware, "device"); at && key; at = vmf_xml_next (at, "device"))
     {
-        g_autofree char *own = vmf_xml_find_text (at, "key");
-        if (own && strcmp (own, key) == 0)
+        const xmlNode *own = vmf_xml_child (at, "key"), *text = own ? own->children : NULL;
+        if (text && text->content && strcmp ((const char *)text->content, key) == 0)
             return at;
     }
     return NULL;
@@ -120,6 +120,15 @@ is_storage (const char *type)
            || strcmp (type, "VirtualFloppy") == 0;
 }
 
+static bool
+same_text (const xmlNode *device, const xmlNode *other, const char *name)
+{
+    const xmlNode *a = vmf_xml_child (device, name), *b = vmf_xml_child (other, name);
+    const xmlNode *left = a ? a->children : NULL, *right = b ? b->children : NULL;
+    return left && right && left->content && right->content
+           && strcmp ((const char *)left->content, (const char *)right->content) == 0;
+}
+
 /* Two devices in one slot are nothing that ESXi makes, but simulators do: the later one has its key behind. */
 char *
 vmf_vsphere_disk_id (const xmlNode *device)
@@ -128,14 +137,22 @@ vmf_vsphere_disk_id (const xmlNode *device)
     for (const xmlNode *at = vmf_xml_child (device->parent, "device"); at && at != device;
          at = vmf_xml_next (at, "device"))
     {
-        g_autofree char *type = vmf_vsphere_device_type (at);
-        g_autofree char *other = is_storage (type) ? plain_id (at) : NULL;
-        if (!other || strcmp (other, id) != 0)
+        if (!same_text (at, device, "controllerKey") || !same_text (at, device, "unitNumber"))
             continue;
         g_autofree char *key = vmf_xml_find_text (device, "key");
         return g_strdup_printf ("%s-%s", id, key ? key : "unknown");
     }
     return g_steal_pointer (&id);
+}
+
+unsigned
+vmf_vsphere_count_devices (const xmlNode *hardware)
+{
+    unsigned n = 0;
+    for (const xmlNode *at = vmf_xml_child (hardware, "device"); at && n <= VMF_DEVICES_MAX;
+         at = vmf_xml_next (at, "device"))
+        n++;
+    return n;
 }
 
 char *

@@ -104,6 +104,11 @@ vmf_vm_read_vsphere (const char *text, size_t length, GError **error)
         g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "%s tells nothing of its hardware", what);
         return NULL;
     }
+    if (vmf_vsphere_count_devices (hardware) > VMF_DEVICES_MAX)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "%s has more than %d devices", what, VMF_DEVICES_MAX);
+        return NULL;
+    }
     g_autoptr (vmf_vm) vm = vmf_vm_new ();
     read_machine (config, vm);
     vmf_vsphere_read_devices (hardware, vm);

@@ -16,6 +16,8 @@ struct vmf_vsphere_slot
 
 /* The type of a device: "VirtualDisk"; "" where none is said. Caller frees. */
 char *vmf_vsphere_device_type (const xmlNode *device);
+/* How many devices there are, counted up to one more than any machine may have. */
+unsigned vmf_vsphere_count_devices (const xmlNode *hardware);
 /* Where DEVICE is plugged in. false: its controller is not there, or is none that disks have. */
 bool vmf_vsphere_find_slot (const xmlNode *device, struct vmf_vsphere_slot *slot);
 /* vmf_disk.id of a disk or drive: "scsi0:1", as .vmx has it. Unique within the machine. Caller frees. */

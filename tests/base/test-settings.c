@@ -29,7 +29,7 @@ test_layers (void)
         load ("# comment\n\n convert.timeout_s = 600 \nwork.dir=/srv/a b\nimport.direct=no\nvirtio_win =\n", &error);
     g_assert_no_error (error);
     g_assert_cmpuint (vmf_settings_get_uint64 (settings, "convert.timeout_s"), ==, 600);
-    g_assert_cmpuint (vmf_settings_get_uint64 (settings, "copy.connections"), ==, 4);
+    g_assert_cmpuint (vmf_settings_get_uint64 (settings, "copy.connections"), ==, 16);
     g_assert_cmpstr (vmf_settings_get_string (settings, "work.dir"), ==, "/srv/a b");
     g_assert_false (vmf_settings_get_bool (settings, "import.direct"));
     g_assert_cmpstr (vmf_settings_get_string (settings, "virtio_win"), ==, "");

@@ -186,6 +186,131 @@ test_cancel (void)
     tear_down (&s);
 }
 
+/* A distant disk with much to ask for: 64 KiB of data in every 256 KiB of 200 MiB. */
+static void
+make_scattered (const char *path)
+{
+    g_autofree char *block = g_malloc (65536);
+    FILE *file = fopen (path, "wb");
+    for (unsigned i = 0; i < 800; i++)
+    {
+        memset (block, (int)(i % 255) + 1, 65536);
+        g_assert_cmpint (fseek (file, (long)i * 262144, SEEK_SET), ==, 0);
+        g_assert_cmpuint (fwrite (block, 1, 65536, file), ==, 65536);
+    }
+    g_assert_cmpint (fclose (file), ==, 0);
+    g_assert_cmpint (truncate (path, (off_t)800 * 262144), ==, 0);
+}
+
+/* How many connections the server saw that took at most LIMIT, while the mover might have WANTED. All must arrive. */
+static unsigned
+connections_of (unsigned wanted, unsigned limit)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s);
+    make_scattered (s.source);
+    g_autofree char *size = fixture_run ("truncate", "-r", s.source, s.target, NULL);
+    g_autofree char *log = g_build_filename (s.folder, "log", NULL), *logfile = g_strconcat ("logfile=", log, NULL);
+    g_autofree char *limit_text = g_strdup_printf ("limit=%u", limit), *text = NULL;
+    g_autoptr (vmf_child) source =
+        fixture_nbdkit (s.source_socket, "-r", "--filter=log", "--filter=limit", "--filter=delay", "file", s.source,
+                        logfile, limit_text, "rdelay=20ms", NULL);
+    g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "file", s.target, NULL);
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, (uint64_t)800 * 262144);
+    struct vmf_mover_options options = { .name = "sda",
+                                         .source_uri = s.source_uri,
+                                         .target_uri = s.target_uri,
+                                         .size_bytes = (uint64_t)800 * 262144,
+                                         .needed = all,
+                                         .connections = wanted,
+                                         .progress = &s.progress };
+    g_autoptr (vmf_mover) mover = vmf_mover_new (&options);
+    vmf_mover_run (mover, &error);
+    g_assert_no_error (error);
+    g_autofree char *output = fixture_run ("qemu-img", "compare", "-f", "raw", "-F", "raw", s.source, s.target, NULL);
+    g_assert_cmpuint (s.progress.read, ==, 800 * 65536);
+    g_assert_cmpuint (s.progress.retries + s.progress.reconnects, ==, 0);
+    g_assert_true (g_file_get_contents (log, &text, NULL, NULL));
+    g_auto (GStrv) lines = g_strsplit (text, " Connect ", -1);
+    unsigned n = g_strv_length (lines) - 1;
+    tear_down (&s);
+    return n;
+}
+
+/* Each connection lets a distant server do more at a time. */
+static void
+test_more_connections (void)
+{
+    g_assert_cmpuint (connections_of (16, 100), >, 4);
+}
+
+static void
+test_connections_are_capped (void)
+{
+    g_assert_cmpuint (connections_of (3, 100), ==, 3);
+    g_assert_cmpuint (connections_of (6, 100), <=, 6);
+}
+
+/* A server that takes no more: those that it has taken do. */
+static void
+test_connections_refused (void)
+{
+    connections_of (16, 5);
+}
+
+/* Two disks from one budget that one of them would need for itself. */
+static void *
+run_mover (void *mover)
+{
+    GError *error = NULL;
+    vmf_mover_run (mover, &error);
+    g_assert_no_error (error);
+    return NULL;
+}
+
+static void
+test_shared_budget (void)
+{
+    struct setting s[2];
+    struct vmf_child *servers[4];
+    GThread *threads[2];
+    struct vmf_mover *movers[2];
+    struct vmf_mover_options options[2];
+    g_autoptr (vmf_budget) budget = vmf_budget_new (4 * 1024 * 1024);
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    for (unsigned i = 0; i < 2; i++)
+    {
+        set_up (&s[i]);
+        servers[2 * i] =
+            fixture_nbdkit (s[i].source_socket, "-r", "--filter=delay", "file", s[i].source, "rdelay=2ms", NULL);
+        servers[2 * i + 1] = fixture_nbdkit (s[i].target_socket, "file", s[i].target, NULL);
+        options[i] = (struct vmf_mover_options){ .name = "sda",
+                                                 .source_uri = s[i].source_uri,
+                                                 .target_uri = s[i].target_uri,
+                                                 .size_bytes = SIZE,
+                                                 .needed = all,
+                                                 .budget = budget,
+                                                 .progress = &s[i].progress };
+        movers[i] = vmf_mover_new (&options[i]);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        threads[i] = g_thread_new ("mover", run_mover, movers[i]);
+    for (unsigned i = 0; i < 2; i++)
+        g_thread_join (threads[i]);
+    for (unsigned i = 0; i < 2; i++)
+    {
+        g_autofree char *output =
+            fixture_run ("qemu-img", "compare", "-f", "raw", "-F", "raw", s[i].source, s[i].target, NULL);
+        vmf_mover_free (movers[i]);
+        vmf_child_free (servers[2 * i]);
+        vmf_child_free (servers[2 * i + 1]);
+        tear_down (&s[i]);
+    }
+}
+
 static void
 test_source_shrank (void)
 {
@@ -215,5 +340,9 @@ main (int argc, char **argv)
     g_test_add_func ("/disk/mover/target-full", test_target_full);
     g_test_add_func ("/disk/mover/cancel", test_cancel);
     g_test_add_func ("/disk/mover/source-became-smaller", test_source_shrank);
+    g_test_add_func ("/disk/mover/more-connections-to-a-distant-source", test_more_connections);
+    g_test_add_func ("/disk/mover/connections-are-capped", test_connections_are_capped);
+    g_test_add_func ("/disk/mover/connections-refused", test_connections_refused);
+    g_test_add_func ("/disk/mover/shared-budget", test_shared_budget);
     return g_test_run ();
 }

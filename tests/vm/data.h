@@ -22,6 +22,7 @@ read_vm (const char *name)
     g_autoptr (GError) error = NULL;
     struct vmf_vm *vm = g_str_has_suffix (name, ".ovf")   ? vmf_vm_read_ovf (text, length, &error)
                         : g_str_has_suffix (name, ".vmx") ? vmf_vm_read_vmx (text, length, &error)
+                        : g_str_has_suffix (name, ".vim") ? vmf_vm_read_vsphere (text, length, &error)
                                                           : vmf_vm_read_libvirt (text, length, &error);
     g_assert_no_error (error);
     g_assert_nonnull (vm);

@@ -2,6 +2,7 @@
 /* The disks of a VM or of a snapshot, from its configuration: what the roads need to open them. */
 #include "source/vsphere/internal.h"
 #include "base/error.h"
+#include "vm/facts.h"
 #include "vm/read-vsphere.h"
 
 #include <string.h>
@@ -68,6 +69,11 @@ vmf_disks_read (const xmlNode *config, GError **error)
     if (!hardware)
     {
         g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "its configuration tells nothing of its hardware");
+        return NULL;
+    }
+    if (vmf_vsphere_count_devices (hardware) > VMF_DEVICES_MAX)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "its configuration has more than %d devices", VMF_DEVICES_MAX);
         return NULL;
     }
     for (const xmlNode *at = vmf_xml_child (hardware, "device"); at; at = vmf_xml_next (at, "device"))

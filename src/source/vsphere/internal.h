@@ -79,11 +79,11 @@ char *vmf_property_text (const xmlNode *object, const char *path);
 void vmf_spec_add_paths (GString *spec, const char *type, const char *const *paths);
 void vmf_spec_add_object (GString *spec, const char *type, const char *moref);
 
-/* A view of all objects of TYPES below the root folder, to end with vmf_vsphere_view_end(); and an <objectSet> of what it
+/* A view of all objects of TYPES below the root folder, to end with vmf_view_end(); and an <objectSet> of what it
    shows. */
-char *vmf_vsphere_view_new (struct vmf_vsphere *vsphere, const char *what, const char *const *types, GCancellable *cancellable,
-                    GError **error);
-void vmf_vsphere_view_end (struct vmf_vsphere *vsphere, const char *view);
+char *vmf_vsphere_view_new (struct vmf_vsphere *vsphere, const char *what, const char *const *types,
+                            GCancellable *cancellable, GError **error);
+void vmf_view_end (struct vmf_vsphere *vsphere, const char *view);
 void vmf_spec_add_view (GString *spec, const char *view);
 
 /* "a%2fb" as vSphere spells names to "a/b". Caller frees. */

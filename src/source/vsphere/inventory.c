@@ -229,7 +229,7 @@ vmf_inventory_list (struct vmf_vsphere *vsphere, struct vmf_tree *tree, const st
     vmf_spec_add_paths (spec, "VirtualMachine", paths);
     vmf_spec_add_view (spec, view);
     bool ok = vmf_properties_each (vsphere, what, spec, on_object, &listing, cancellable, error);
-    vmf_vsphere_view_end (vsphere, view);
+    vmf_view_end (vsphere, view);
     if (!ok)
         return NULL;
     g_ptr_array_sort (rows, compare_names);

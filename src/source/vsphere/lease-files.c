@@ -5,6 +5,7 @@
  * disk's unit. That is how it is found among the devices, never by its order.
  */
 #include "source/vsphere/lease.h"
+#include "vm/facts.h"
 #include "vm/read-vsphere.h"
 
 #include <string.h>
@@ -42,18 +43,25 @@ is_disk (const xmlNode *device)
     return strcmp (vmf_node_type (device), "VirtualDisk") == 0;
 }
 
-static const xmlNode *
-find_disk (const xmlNode *hardware, const char *key)
+/* Symbolic name → <device>, of all disks. */
+static GHashTable *
+name_disks (const xmlNode *hardware)
 {
-    const char *name = key ? strrchr (key, '/') : NULL;
-    name = name ? name + 1 : key;
-    for (const xmlNode *at = vmf_xml_child (hardware, "device"); at && name; at = vmf_xml_next (at, "device"))
-    {
-        g_autofree char *own = is_disk (at) ? symbolic_name (hardware, at) : NULL;
-        if (own && strcmp (own, name) == 0)
-            return at;
-    }
-    return NULL;
+    GHashTable *names = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
+    if (vmf_vsphere_count_devices (hardware) > VMF_DEVICES_MAX)
+        return names;
+    for (const xmlNode *at = vmf_xml_child (hardware, "device"); at; at = vmf_xml_next (at, "device"))
+        if (is_disk (at))
+            g_hash_table_insert (names, symbolic_name (hardware, at), (xmlNode *)at);
+    return names;
+}
+
+/* What is behind the last slash names it. */
+static const xmlNode *
+find_disk (GHashTable *names, const char *key)
+{
+    const char *slash = key ? strrchr (key, '/') : NULL;
+    return key ? g_hash_table_lookup (names, slash ? slash + 1 : key) : NULL;
 }
 
 /* Where there is one disk and one file of a disk, they are each other's, however it is named. */
@@ -93,6 +101,8 @@ vmf_lease_files_read (const xmlNode *info, const xmlNode *config, const char *au
 {
     GPtrArray *files = g_ptr_array_new_with_free_func (free_file);
     const xmlNode *hardware = vmf_xml_child (config, "hardware");
+    const xmlNode *only = find_only_disk (info, hardware);
+    g_autoptr (GHashTable) names = name_disks (hardware);
     for (const xmlNode *at = vmf_xml_child (info, "deviceUrl"); at; at = vmf_xml_next (at, "deviceUrl"))
     {
         struct vmf_vsphere_lease_file *file = g_new0 (struct vmf_vsphere_lease_file, 1);
@@ -103,9 +113,9 @@ vmf_lease_files_read (const xmlNode *info, const xmlNode *config, const char *au
         g_ptr_array_add (files, file);
         if (!vmf_node_bool (at, "disk"))
             continue;
-        const xmlNode *disk = find_disk (hardware, key);
-        disk = disk ? disk : find_disk (hardware, import_key);
-        disk = disk ? disk : find_only_disk (info, hardware);
+        const xmlNode *disk = find_disk (names, key);
+        disk = disk ? disk : find_disk (names, import_key);
+        disk = disk ? disk : only;
         file->disk_key = disk ? (int32_t)vmf_node_int (disk, "key", 0) : 0;
         file->capacity_bytes = disk ? vmf_vsphere_disk_capacity (disk) : 0;
     }

@@ -87,8 +87,8 @@ vmf_properties_each (struct vmf_vsphere *vsphere, const char *what, GString *spe
 }
 
 char *
-vmf_vsphere_view_new (struct vmf_vsphere *vsphere, const char *what, const char *const *types, GCancellable *cancellable,
-              GError **error)
+vmf_vsphere_view_new (struct vmf_vsphere *vsphere, const char *what, const char *const *types,
+                      GCancellable *cancellable, GError **error)
 {
     struct vmf_call call = { .what = what };
     call.request = vmf_request_new ("CreateContainerView", "ViewManager", vsphere->view_manager);
@@ -101,7 +101,7 @@ vmf_vsphere_view_new (struct vmf_vsphere *vsphere, const char *what, const char 
 }
 
 void
-vmf_vsphere_view_end (struct vmf_vsphere *vsphere, const char *view)
+vmf_view_end (struct vmf_vsphere *vsphere, const char *view)
 {
     struct vmf_call call = { .what = "ending a view" };
     call.request = vmf_request_end (vmf_request_new ("DestroyView", "ContainerView", view));

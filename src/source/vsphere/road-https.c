@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-#define COOKIE_RENEW_S "60"
+#define COOKIE_RENEW_S "10"
 
 static char *
 unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)

@@ -14,7 +14,7 @@
 
 enum
 {
-    KEEP_ALIVE_S = 120,
+    KEEP_ALIVE_S = 20, /* also how long the https road may stand still when the server has forgotten the session */
 };
 
 static bool
@@ -81,7 +81,8 @@ keeper_thread (void *data)
             continue;
         g_autoptr (GError) error = NULL;
         g_mutex_unlock (&source->lock);
-        if (!vmf_vsphere_keep_alive (source->vsphere, NULL, &error))
+        if (!vmf_vsphere_keep_alive (source->vsphere, NULL, &error)
+            || (source->road == &vsphere_road_https && !vsphere_write_cookie (source, &error)))
             g_debug ("%s", error->message);
         g_mutex_lock (&source->lock);
     }

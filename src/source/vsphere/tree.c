@@ -73,7 +73,7 @@ vmf_tree_read (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **
     if (!view)
         return NULL;
     bool ok = vmf_properties_each (vsphere, what, make_spec (view), on_object, tree, cancellable, error);
-    vmf_vsphere_view_end (vsphere, view);
+    vmf_view_end (vsphere, view);
     return ok ? g_steal_pointer (&tree) : NULL;
 }
 

@@ -2,6 +2,7 @@
 /* double.h */
 #include "double.h"
 
+#include <jansson.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -191,6 +192,27 @@ double_say_flags (uint32_t flags)
 }
 
 /* `disk VM SNAPSHOT FILE PATH`: "-" is none, "*" any; PATH goes to the line's end. */
+/* In the lab's vCenter's datastore-map.json, read anew each time: snapshots come and go. */
+static bool
+find_in_map (const char *map, const char *vm, const char *snapshot, const char *path, char *file, size_t size)
+{
+    json_t *root = json_load_file (map, 0, NULL);
+    const json_t *disks = json_object_get (root, "disks");
+    bool found = false;
+    for (size_t i = 0; i < json_array_size (disks) && !found; i++)
+    {
+        const char *v, *s, *p, *f;
+        found = json_unpack (json_array_get (disks, i), "{s:s, s:s, s:s, s:s}", "vm", &v, "snapshot", &s, "path", &p,
+                             "file", &f)
+                    == 0
+                && strcmp (v, vm) == 0 && strcmp (s, snapshot) == 0 && strcmp (p, path) == 0;
+        if (found)
+            snprintf (file, size, "%s", f);
+    }
+    json_decref (root);
+    return found;
+}
+
 bool
 double_find_disk (const char *vm, const char *snapshot, const char *path, char *file, size_t size)
 {
@@ -209,6 +231,8 @@ double_find_disk (const char *vm, const char *snapshot, const char *path, char *
         snprintf (file, size, "%s", wanted_file);
         return true;
     }
+    if (double_text ("map"))
+        return find_in_map (double_text ("map"), strncmp (vm, "moref=", 6) == 0 ? vm + 6 : vm, snapshot, path, file, size);
     /* Without a server, a path is a path. */
     if (*vm || path[0] != '/')
         return false;
