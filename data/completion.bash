@@ -16,7 +16,7 @@ _vmferry_options() {
         echo "--name= --os= --power= --datacenter= --cluster= --host= --folder= --tag= --password-file= --json"
         ;;
     show) echo "--vm= --json --format= --password-file=" ;;
-    doctor) echo "--json" ;;
+    doctor) echo "--fix --forget-thumbprint --remove-snapshot= --password-file= --json" ;;
     clean) echo "--work=" ;;
     esac
 }

@@ -160,10 +160,8 @@ static const struct
                   GCancellable *cancellable, GError **error);
 } kinds[] = {
     { "ssh://", look_at_ssh },
-#ifdef VMF_HAVE_VSPHERE
     { "vpx://", doctor_look_at_vsphere },
     { "esx://", doctor_look_at_vsphere },
-#endif
 };
 
 bool
