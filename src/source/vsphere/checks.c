@@ -92,21 +92,26 @@ check_disks (const struct subject *subject)
 static void
 check_snapshots (const struct subject *subject)
 {
-    unsigned ours = 0;
+    unsigned ours = 0, own = 0;
+    g_autofree char *held = vsphere_held_name (subject->source);
     for (guint i = 0; i < subject->machine->snapshots->len; i++)
     {
         const struct vmf_vsphere_snapshot *one = g_ptr_array_index (subject->machine->snapshots, i);
-        ours += one->description && g_str_has_prefix (one->description, VMF_SNAPSHOT_MARK);
+        if (g_strcmp0 (one->name, held) == 0) /* this import's, which is resumed */
+            own++;
+        else if (one->description && g_str_has_prefix (one->description, VMF_SNAPSHOT_MARK))
+            ours++;
     }
     if (ours)
-        vmf_findings_add (subject->findings, VMF_FINDING_WARNING,
-                          "%u snapshots of %s were made by vmferry: another import of it runs, or was killed; 'vmferry "
-                          "doctor %s' tells how to remove them",
-                          ours, subject->machine->name, subject->source->base.address);
-    if (subject->machine->snapshots->len > ours)
+        vmf_findings_add (
+            subject->findings, VMF_FINDING_WARNING,
+            "%s has a snapshot that vmferry made: another import of it runs, or was killed; 'vmferry doctor "
+            "%s' tells how to remove it",
+            subject->machine->name, subject->source->base.address);
+    if (subject->machine->snapshots->len > ours + own)
         vmf_findings_add (subject->findings, VMF_FINDING_INFO,
                           "%s has %u snapshots of its own: its present state is imported, the snapshots are not",
-                          subject->machine->name, subject->machine->snapshots->len - ours);
+                          subject->machine->name, subject->machine->snapshots->len - ours - own);
 }
 
 static void

@@ -24,9 +24,8 @@ held_path (const struct vsphere_source *source)
     return source->work_dir ? g_build_filename (source->work_dir, VMF_SOURCE_HOLDS_NAME, NULL) : NULL;
 }
 
-/* The snapshot's name, by an import of this work directory; NULL: it made none. */
-static char *
-held_name (const struct vsphere_source *source)
+char *
+vsphere_held_name (const struct vsphere_source *source)
 {
     g_autofree char *path = held_path (source), *text = NULL;
     if (!path || !g_file_get_contents (path, &text, NULL, NULL))
@@ -99,7 +98,7 @@ describe_again (struct vsphere_source *source, GCancellable *cancellable, GError
 bool
 vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellable *cancellable, GError **error)
 {
-    g_autofree char *name = held_name (source);
+    g_autofree char *name = vsphere_held_name (source);
     const struct vmf_vsphere_snapshot *earlier = find_snapshot (source->machine, name);
     if (!earlier && source->machine->power != VMF_POWER_ON)
         return true;
@@ -133,7 +132,7 @@ forget_held (struct vsphere_source *source)
 static bool
 find_lost (struct vsphere_source *source, GError **error)
 {
-    g_autofree char *name = held_name (source);
+    g_autofree char *name = vsphere_held_name (source);
     if (source->snapshot || !name)
         return true;
     if (!describe_again (source, NULL, error))

@@ -62,7 +62,9 @@ bool vsphere_write_cookie (struct vsphere_source *source, GError **error);
 /* checks.c */
 void vsphere_check_machine (const struct vsphere_source *source, const struct vmf_vm *vm, GPtrArray *findings);
 
-/* hold.c: for ops->hold and ops->release. */
+/* hold.c: for ops->hold and ops->release; and the name of the snapshot that an import of this work directory made,
+   which the caller frees (NULL: it made none). */
+char *vsphere_held_name (const struct vsphere_source *source);
 bool vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellable *cancellable, GError **error);
 bool vsphere_release (struct vsphere_source *source, GError **error);
 
