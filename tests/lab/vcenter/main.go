@@ -27,6 +27,7 @@ import (
 type options struct {
 	model, listen, machines, state  string
 	user, password, limitedUser     string
+	streamFormat                    string
 	vms, datastores, clusters       int
 	stock                           bool
 	pageSize, maxAreas              int
@@ -54,6 +55,7 @@ func parseOptions() *options {
 	flag.DurationVar(&o.taskTime, "task-time", 50*time.Millisecond, "how long snapshot tasks take")
 	flag.DurationVar(&o.shutdownTime, "shutdown-time", 500*time.Millisecond, "how long a guest takes to shut down")
 	flag.DurationVar(&o.leaseUp, "lease-init-time", 50*time.Millisecond, "how long a lease initializes")
+	flag.StringVar(&o.streamFormat, "stream-format", "esxi", "of leases' disks: esxi (tables at the end) or qemu")
 	flag.Parse()
 	return o
 }
