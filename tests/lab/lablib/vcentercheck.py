@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+import urllib.request
 
 from lablib import host, vcenter
 from lablib.vimsoap import Client, Fault, TYPE
@@ -257,6 +258,25 @@ def change_ids_come_after_a_stun():
         assert client.disks("VirtualMachine", vm)[2000][1], "power on is a stun"
 
 
+def machines_have_tags():
+    extra = [{"name": "tagged", "tags": ["tier/gold", "site/north"]}]
+    with _server(extra=extra) as (server, _):
+        client = Client(server)
+
+        def rest(path, body=None):
+            words = {"Authorization": "Basic " + base64.b64encode(b"user:pass").decode()} if not session else {
+                "vmware-api-session-id": session}
+            request = urllib.request.Request(server.url(path="rest/com/vmware/cis/" + path), body, dict(
+                words, **{"Content-Type": "application/json"}), method="GET" if body is None else "POST")
+            with urllib.request.urlopen(request, context=client.context) as answer:
+                return json.load(answer)["value"]
+        session = None
+        session = rest("session", b"")
+        attached = rest("tagging/tag-association?~action=list-attached-tags", json.dumps(
+            {"object_id": {"type": "VirtualMachine", "id": server.machines["tagged"]}}).encode())
+        assert sorted(rest("tagging/tag/id:" + t)["name"] for t in attached) == ["gold", "north"]
+
+
 def tasks_tell_of_their_end():
     with _server(task_time="400ms") as (server, _):
         client, vm = Client(server), server.machines["web 1"]
@@ -312,6 +332,7 @@ def a_lease_streams_a_disk():
             client.snapshot(vm)
         client.wait("HttpNfcLease", lease, "state", ("ready",))
         info = client.get("HttpNfcLease", lease, "info")
+        assert info.findtext("leaseTimeout") == "300"
         urls = [u for u in info.findall("deviceUrl") if u.findtext("disk") == "true"]
         assert [u.findtext("key") for u in urls] == ["/%s/ParaVirtualSCSIController0:0" % vm], client.raw
         assert urls[0].findtext("sslThumbprint") == server.thumbprint

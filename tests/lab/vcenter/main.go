@@ -181,6 +181,9 @@ func announce(o *options, state string, model *simulator.Model, identity *identi
 		}
 		answer["control"], answer["map"] = port, filepath.Join(state, "datastore-map.json")
 	}
+	if err := tagMachines(server.URL, machines); err != nil {
+		return err
+	}
 	line, err := json.Marshal(answer)
 	if err != nil {
 		return err
