@@ -469,6 +469,13 @@ def machines_with_peculiarities():
         assert names == {16000: "odd.vmdk", 16001: "odd_1.vmdk", 16002: "odd_2-000002.vmdk"}, names
         ids = client.disks("VirtualMachineSnapshot", snapshot)
         assert [key for key in ids if ids[key][1]] == [16002], ids
+        for method, kind, moref, units in (("ExportVm", "VirtualMachine", vm, "12"),
+                                           ("ExportSnapshot", "VirtualMachineSnapshot", snapshot, "2")):
+            lease = client.call(method, kind, moref).findtext("returnval")
+            client.wait("HttpNfcLease", lease, "state", ("ready",))
+            keys = [k.text for k in client.get("HttpNfcLease", lease, "info").iter("key")]
+            assert keys == ["/%s/VirtualAHCIController0:%s" % (vm, u) for u in units] + ["/%s/nvram" % vm], keys
+            client.call("HttpNfcLeaseAbort", "HttpNfcLease", lease)
         devices = client.get("VirtualMachine", vm, "config.hardware.device")
         kinds = [d.get(TYPE) for d in devices]
         assert "VirtualTPM" in kinds and "VirtualAHCIController" in kinds, kinds

@@ -109,7 +109,7 @@ func (l *layer) newLease(c *call, vm *simulator.VirtualMachine, snapshot string)
 	return lease, nil
 }
 
-// describe lists the files: the disks that snapshots hold, by bus and unit, and the nvram of UEFI machines.
+// describe lists the files: disks by bus and unit (a snapshot has no independent ones), and the nvram of UEFI machines.
 func (lease *Lease) describe(vm *simulator.VirtualMachine, snapshot string, info *types.HttpNfcLeaseInfo) error {
 	l := lease.l
 	chain := l.store.of(vm)
@@ -125,7 +125,7 @@ func (lease *Lease) describe(vm *simulator.VirtualMachine, snapshot string, info
 	}
 	for n, d := range chain.disks {
 		link, ok := chain.at(d, snapshot)
-		if !ok || !d.tracked {
+		if !ok || d.raw || (snapshot != "" && !d.tracked) {
 			continue
 		}
 		frozen, err := l.store.freeze(link.content)
