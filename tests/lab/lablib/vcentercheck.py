@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+import urllib.request
 
 from lablib import host, vcenter
 from lablib.vimsoap import Client, Fault, TYPE
@@ -238,6 +239,59 @@ def change_ids_come_after_a_stun():
         client.remove_snapshot(two)
         three = client.snapshot(vm)
         assert "/" in client.disks("VirtualMachineSnapshot", three)[2000][1]
+    with _server() as (server, _):
+        client, vm = Client(server), server.machines["web 1"]
+        client.track_changes(vm)
+        client.snapshot(vm)
+        assert client.disks("VirtualMachineSnapshot", client.snapshot(vm))[2000][1], "the second: after one stun"
+    with _server() as (server, _):
+        client, vm = Client(server), server.machines["web 1"]
+        one = client.snapshot(vm)
+        client.track_changes(vm)
+        client.remove_snapshot(one)
+        assert client.disks("VirtualMachine", vm)[2000][1], "a snapshot's end is a stun"
+    with _server(power="off") as (server, _):
+        client, vm = Client(server), server.machines["web 1"]
+        client.track_changes(vm)
+        assert client.disks("VirtualMachine", vm)[2000][1] is None
+        client.task("PowerOnVM_Task", "VirtualMachine", vm)
+        assert client.disks("VirtualMachine", vm)[2000][1], "power on is a stun"
+
+
+def machines_have_tags():
+    extra = [{"name": "tagged", "tags": ["tier/gold", "site/north"]}]
+    with _server(extra=extra) as (server, _):
+        client = Client(server)
+
+        def rest(path, body=None):
+            words = {"Authorization": "Basic " + base64.b64encode(b"user:pass").decode()} if not session else {
+                "vmware-api-session-id": session}
+            request = urllib.request.Request(server.url(path="rest/com/vmware/cis/" + path), body, dict(
+                words, **{"Content-Type": "application/json"}), method="GET" if body is None else "POST")
+            with urllib.request.urlopen(request, context=client.context) as answer:
+                return json.load(answer)["value"]
+        session = None
+        session = rest("session", b"")
+        attached = rest("tagging/tag-association?~action=list-attached-tags", json.dumps(
+            {"object_id": {"type": "VirtualMachine", "id": server.machines["tagged"]}}).encode())
+        assert sorted(rest("tagging/tag/id:" + t)["name"] for t in attached) == ["gold", "north"]
+
+
+def tasks_tell_of_their_end():
+    with _server(task_time="400ms") as (server, _):
+        client, vm = Client(server), server.machines["web 1"]
+        task = client.call("CreateSnapshot_Task", "VirtualMachine", vm, "<name>s</name><memory>false</memory><quiesce>false"
+                           "</quiesce>").findtext("returnval")
+        collector = ("PropertyCollector", client.content["propertyCollector"])
+        client.call("CreateFilter", *collector, client.spec("Task", task, ["info.state", "info.result"]).replace(
+            "specSet>", "spec>") + "<partialUpdates>false</partialUpdates>")
+        version, states = "", []
+        while "success" not in states:
+            answer = client.call("WaitForUpdatesEx", *collector, ("<version>%s</version>" % version if version else "")
+                                 + "<options><maxWaitSeconds>30</maxWaitSeconds></options>")
+            version = answer.findtext("returnval/version")
+            states += [c.findtext("val") for c in answer.iter("changeSet") if c.findtext("name") == "info.state"]
+        assert states == ["running", "success"], states
 
 
 def changed_areas():
@@ -278,6 +332,7 @@ def a_lease_streams_a_disk():
             client.snapshot(vm)
         client.wait("HttpNfcLease", lease, "state", ("ready",))
         info = client.get("HttpNfcLease", lease, "info")
+        assert info.findtext("leaseTimeout") == "300"
         urls = [u for u in info.findall("deviceUrl") if u.findtext("disk") == "true"]
         assert [u.findtext("key") for u in urls] == ["/%s/ParaVirtualSCSIController0:0" % vm], client.raw
         assert urls[0].findtext("sslThumbprint") == server.thumbprint
@@ -303,6 +358,40 @@ def a_lease_streams_a_disk():
         with _fails("ManagedObjectNotFound"):
             client.call("HttpNfcLeaseProgress", "HttpNfcLease", lease, "<percent>60</percent>")
         client.snapshot(vm)
+
+
+def qemu_img_makes_streams_too():
+    with _server(power="off", stream_format="qemu") as (server, image):
+        client = Client(server)
+        lease = client.call("ExportVm", "VirtualMachine", server.machines["web 1"]).findtext("returnval")
+        client.wait("HttpNfcLease", lease, "state", ("ready",))
+        path = os.path.join(server.directory, "got.vmdk")
+        with open(path, "wb") as file:
+            file.write(client.open(client.get("HttpNfcLease", lease, "info").findtext("deviceUrl/url"))[2])
+        host.run("qemu-img", "compare", "-f", "vmdk", "-F", "raw", path, image)
+
+
+def streams_of_odd_sizes():
+    with host.Scratch() as scratch:
+        disks = []
+        for number, (size, places) in enumerate(((1 << 20, ()), ((96 << 20) + 512, (0, (33 << 20) + 7, (96 << 20) + 500)),
+                                                 (3 << 30, ((3 << 30) - 9, 1 << 30)))):
+            disks.append(os.path.join(scratch, "%d.raw" % number))
+            with open(disks[-1], "wb") as file:
+                file.truncate(size)
+                for at in places:
+                    file.seek(at)
+                    file.write(b"data")
+        with vcenter.Vcenter(machines=[{"name": "many", "disks": [{"file": d} for d in disks]}]) as server:
+            client = Client(server)
+            lease = client.call("ExportVm", "VirtualMachine", server.machines["many"]).findtext("returnval")
+            client.wait("HttpNfcLease", lease, "state", ("ready",))
+            for number, url in enumerate(client.get("HttpNfcLease", lease, "info").iter("url")):
+                path = os.path.join(scratch, "got.vmdk")
+                with open(path, "wb") as file:
+                    file.write(client.open(url.text)[2])
+                host.run("qemu-img", "compare", "-f", "vmdk", "-F", "raw", path, disks[number])
+            assert number == 2
 
 
 def a_lease_ends_without_progress():
@@ -380,6 +469,13 @@ def machines_with_peculiarities():
         assert names == {16000: "odd.vmdk", 16001: "odd_1.vmdk", 16002: "odd_2-000002.vmdk"}, names
         ids = client.disks("VirtualMachineSnapshot", snapshot)
         assert [key for key in ids if ids[key][1]] == [16002], ids
+        for method, kind, moref, units in (("ExportVm", "VirtualMachine", vm, "12"),
+                                           ("ExportSnapshot", "VirtualMachineSnapshot", snapshot, "2")):
+            lease = client.call(method, kind, moref).findtext("returnval")
+            client.wait("HttpNfcLease", lease, "state", ("ready",))
+            keys = [k.text for k in client.get("HttpNfcLease", lease, "info").iter("key")]
+            assert keys == ["/%s/VirtualAHCIController0:%s" % (vm, u) for u in units] + ["/%s/nvram" % vm], keys
+            client.call("HttpNfcLeaseAbort", "HttpNfcLease", lease)
         devices = client.get("VirtualMachine", vm, "config.hardware.device")
         kinds = [d.get(TYPE) for d in devices]
         assert "VirtualTPM" in kinds and "VirtualAHCIController" in kinds, kinds

@@ -31,7 +31,7 @@ def _strip(tree):
 class Client:
     def __init__(self, vc, user=None, password=None, login=True):
         self.vc, self.cookie = vc, None
-        self._context = ssl.create_default_context(cafile=vc.certificate)
+        self.context = ssl.create_default_context(cafile=vc.certificate)
         content = self.call("RetrieveServiceContent", "ServiceInstance", "ServiceInstance")
         self.content = {node.tag: node.text for node in content.find("returnval")}
         if login:
@@ -45,7 +45,7 @@ class Client:
         """GET with our cookie; gives (status, headers, body)."""
         request = urllib.request.Request(url, headers=dict({"Cookie": self.cookie} if self.cookie else {}, **headers))
         try:
-            with urllib.request.urlopen(request, context=self._context, timeout=60) as answer:
+            with urllib.request.urlopen(request, context=self.context, timeout=60) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.headers, error.read()
@@ -57,7 +57,7 @@ class Client:
         if self.cookie:
             request.add_header("Cookie", self.cookie)
         try:
-            with urllib.request.urlopen(request, context=self._context, timeout=60) as answer:
+            with urllib.request.urlopen(request, context=self.context, timeout=60) as answer:
                 if answer.headers["Set-Cookie"]:
                     self.cookie = answer.headers["Set-Cookie"].split(";")[0]
                 self.raw = answer.read()

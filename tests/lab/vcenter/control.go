@@ -291,8 +291,10 @@ func (l *layer) status() interface{} {
 	for _, s := range l.sessions {
 		sessions = append(sessions, aSession{s.key, s.user, s.login.UTC().Format(time.RFC3339)})
 	}
+	open := map[string]*Lease{}
 	for _, lease := range l.leases {
-		leases = append(leases, aLease{lease.Self.Value, lease.vm.Value, string(lease.State), lease.percent})
+		leases = append(leases, aLease{lease.Self.Value, lease.vm.Value, "", append([]int32{}, lease.percent...)})
+		open[lease.Self.Value] = lease
 	}
 	for k, v := range l.calls {
 		calls[k] = v
@@ -301,6 +303,10 @@ func (l *layer) status() interface{} {
 		served[k] = v
 	}
 	l.mutex.Unlock()
+	for i := range leases { // the state has the object's lock, which is taken before ours
+		lease := open[leases[i].Moref]
+		simulator.Map.WithLock(lease, func() { leases[i].State = string(lease.State) })
+	}
 	snapshots := map[string][]string{}
 	l.store.editing.Lock()
 	l.store.mutex.Lock()

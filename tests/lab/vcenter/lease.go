@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 
-// Export leases: HttpNfcLease of a machine that is off, or of a snapshot, with stream-optimised disks that qemu-img makes.
+// Export leases: HttpNfcLease of a machine that is off, or of a snapshot, with stream-optimised disks.
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net/http"
@@ -108,7 +109,7 @@ func (l *layer) newLease(c *call, vm *simulator.VirtualMachine, snapshot string)
 	return lease, nil
 }
 
-// describe lists the files: the disks that snapshots hold, by bus and unit, and the nvram of UEFI machines.
+// describe lists the files: disks by bus and unit (a snapshot has no independent ones), and the nvram of UEFI machines.
 func (lease *Lease) describe(vm *simulator.VirtualMachine, snapshot string, info *types.HttpNfcLeaseInfo) error {
 	l := lease.l
 	chain := l.store.of(vm)
@@ -124,7 +125,7 @@ func (lease *Lease) describe(vm *simulator.VirtualMachine, snapshot string, info
 	}
 	for n, d := range chain.disks {
 		link, ok := chain.at(d, snapshot)
-		if !ok || !d.tracked {
+		if !ok || d.raw || (snapshot != "" && !d.tracked) {
 			continue
 		}
 		frozen, err := l.store.freeze(link.content)
@@ -237,7 +238,7 @@ func (l *layer) countEnd(what string) {
 
 // ---- /nfc ----
 
-// stream is a stream-optimised disk, made once for each content.
+// stream is a stream-optimised disk by qemu-img, made once for each content.
 type stream struct {
 	once sync.Once
 	path string
@@ -291,31 +292,45 @@ func (l *layer) nfc(w http.ResponseWriter, r *http.Request) {
 	if file.content == "" {
 		return
 	}
+	out := bufio.NewWriterSize(&leaseWriter{l.meter(w, r, "lease", file.name), l, r.URL.Path[len("/nfc/"):]}, 64<<10)
+	err := l.sendStream(out, file)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // breaks off: the stream's end must not look like one
+	}
+}
+
+func (l *layer) sendStream(out io.Writer, file leaseFile) error {
+	if l.o.streamFormat != "qemu" {
+		return writeStream(out, file.content, path.Base(file.name))
+	}
 	stream, err := l.streamOf(file.content)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return err
 	}
 	source, err := os.Open(stream)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
+		return err
 	}
 	defer source.Close()
-	out := l.meter(w, r, "lease", file.name)
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := source.Read(buffer)
-		if _, werr := out.Write(buffer[:n]); werr != nil {
-			return
-		}
-		if err == io.EOF {
-			return
-		}
-		if _, open := l.leaseFile(strings.TrimPrefix(r.URL.Path, "/nfc/")); err != nil || !open {
-			panic(http.ErrAbortHandler) // the lease has ended: so does its download
-		}
+	_, err = io.Copy(out, source)
+	return err
+}
+
+// leaseWriter stops when the lease has ended.
+type leaseWriter struct {
+	http.ResponseWriter
+	l    *layer
+	path string
+}
+
+func (w *leaseWriter) Write(p []byte) (int, error) {
+	if _, open := w.l.leaseFile(w.path); !open {
+		return 0, io.ErrClosedPipe
 	}
+	return w.ResponseWriter.Write(p)
 }
 
 func (l *layer) leaseFile(path string) (leaseFile, bool) {

@@ -63,6 +63,7 @@ type machine struct {
 	Template       bool       `json:"template"`
 	ChangeTracking bool       `json:"change_tracking"`
 	Connection     string     `json:"connection"` // connected (default), disconnected, inaccessible, invalid, orphaned
+	Tags           []string   `json:"tags"`       // "category/tag"; vpx only
 
 	vm *simulator.VirtualMachine
 }

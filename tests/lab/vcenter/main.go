@@ -27,6 +27,7 @@ import (
 type options struct {
 	model, listen, machines, state  string
 	user, password, limitedUser     string
+	streamFormat                    string
 	vms, datastores, clusters       int
 	stock                           bool
 	pageSize, maxAreas              int
@@ -54,6 +55,7 @@ func parseOptions() *options {
 	flag.DurationVar(&o.taskTime, "task-time", 50*time.Millisecond, "how long snapshot tasks take")
 	flag.DurationVar(&o.shutdownTime, "shutdown-time", 500*time.Millisecond, "how long a guest takes to shut down")
 	flag.DurationVar(&o.leaseUp, "lease-init-time", 50*time.Millisecond, "how long a lease initializes")
+	flag.StringVar(&o.streamFormat, "stream-format", "esxi", "of leases' disks: esxi (tables at the end) or qemu")
 	flag.Parse()
 	return o
 }
@@ -178,6 +180,9 @@ func announce(o *options, state string, model *simulator.Model, identity *identi
 			return err
 		}
 		answer["control"], answer["map"] = port, filepath.Join(state, "datastore-map.json")
+	}
+	if err := tagMachines(server.URL, machines); err != nil {
+		return err
 	}
 	line, err := json.Marshal(answer)
 	if err != nil {

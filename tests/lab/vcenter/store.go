@@ -33,6 +33,7 @@ type disk struct {
 	key     int32
 	size    int64
 	tracked bool // in snapshots, and with change tracking: no independent disk, no raw mapping
+	raw     bool // a raw mapping
 	links   []link
 	owned   bool // the running content is a file of its own, which may be written
 	deltas  int
@@ -97,7 +98,7 @@ func (s *store) of(vm *simulator.VirtualMachine) *chain {
 		if info, err := os.Stat(content); err == nil && info.Size() == 0 { // a stock machine's
 			_ = os.Truncate(content, size)
 		}
-		c.disks = append(c.disks, &disk{key: d.Key, size: size, tracked: tracked, changes: map[int]string{},
+		c.disks = append(c.disks, &disk{key: d.Key, size: size, tracked: tracked, raw: !isFlat, changes: map[int]string{},
 			links: []link{{name: name, content: content}}})
 	}
 	s.chains[vm.Self.Value] = c
