@@ -262,6 +262,12 @@ fail_by_result (const struct vmf_feed *feed, CURLcode result, GError **error)
         g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
                      "%s: the connection broke off after %" G_GUINT64_FORMAT "%s bytes: %s", feed->shown,
                      (guint64)feed->received, of_total, why);
+    else if (result == CURLE_PEER_FAILED_VERIFICATION && !feed->options->trust.thumbprint)
+        g_set_error (
+            error, VMF_ERROR, VMF_ERROR_UNSAFE,
+            "%s: the server's certificate is not trusted (%s), nothing was sent; name the file of its authority "
+            "with http.ca_file",
+            feed->shown, why);
     else
         vmf_tls_set_error (result, feed->shown, &feed->options->trust, &feed->seen, feed->words, error);
     return false;

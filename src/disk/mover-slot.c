@@ -190,12 +190,20 @@ take_piece (struct slot *slot, int64_t now_us)
     return true;
 }
 
-/* Of a stream no more is under way than nbdkit handles at once, or a request could come after what it wants has gone
-   by. */
+/* Of a stream no more is under way than nbdkit handles at once, and nothing new while what failed was not read, or a
+   request could come after what it wants has gone by. */
 static bool
 keeps_order (const struct vmf_mover *mover)
 {
-    return !mover->options->sequential || (mover->reading < SEQUENTIAL_MAX && !lowest_again (mover));
+    if (!mover->options->sequential)
+        return true;
+    for (unsigned i = 0; i < mover->n_slots; i++)
+    {
+        const struct slot *slot = &mover->slots[i];
+        if (slot->tries > 0 && !slot->probe && (slot->state == SLOT_AGAIN || slot->state == SLOT_READING))
+            return false;
+    }
+    return mover->reading < SEQUENTIAL_MAX;
 }
 
 /* A slot with a buffer for the next piece, if that may be read now. NULL: not now. */

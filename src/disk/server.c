@@ -108,7 +108,8 @@ get_cause (struct vmf_server *server)
 void
 vmf_server_explain (struct vmf_server *server, GError **error)
 {
-    g_autofree char *cause = server && error && *error ? get_cause (server) : NULL;
+    bool wanted = server && error && g_error_matches (*error, VMF_ERROR, VMF_ERROR_FAILED);
+    g_autofree char *cause = wanted ? get_cause (server) : NULL;
     if (!cause)
         return;
     char *message = g_strdup_printf ("%s (%s)", (*error)->message, cause);

@@ -25,8 +25,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_server, vmf_server_free)
 /* False once one of its helpers has ended, or its feed has failed: only another server can go on. */
 bool vmf_server_is_running (const struct vmf_server *server);
 
-/* Puts what its feed and its helpers complained of behind ERROR's message, where there is an error: over NBD comes no
-   more than "Input/output error". SERVER may be NULL. */
+/* Puts what its feed and its helpers complained of behind ERROR's message, where that is VMF_ERROR_FAILED: over NBD
+   comes no more than "Input/output error". SERVER may be NULL. */
 void vmf_server_explain (struct vmf_server *server, GError **error);
 
 const char *vmf_server_get_socket (const struct vmf_server *server);

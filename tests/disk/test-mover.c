@@ -328,6 +328,63 @@ test_source_shrank (void)
     tear_down (&s);
 }
 
+/* Every read in nbdkit's log: the largest step back in bytes. One connection has read them all. */
+static uint64_t
+largest_step_back (const char *log)
+{
+    g_autofree char *text = NULL;
+    uint64_t highest = 0, largest = 0;
+    unsigned reads = 0;
+    g_assert_true (g_file_get_contents (log, &text, NULL, NULL));
+    g_auto (GStrv) lines = g_strsplit (text, "\n", -1);
+    const char *reader = NULL;
+    for (size_t i = 0; lines[i]; i++)
+    {
+        const char *offset = strstr (lines[i], " Read id="), *connection = strstr (lines[i], "connection=");
+        offset = offset ? strstr (offset, "offset=") : NULL;
+        if (!offset || !connection)
+            continue;
+        uint64_t at = g_ascii_strtoull (offset + strlen ("offset="), NULL, 16);
+        reader = reader ? reader : connection;
+        g_assert_true (strncmp (reader, connection, strlen ("connection=1 ")) == 0);
+        highest = MAX (highest, at);
+        largest = MAX (largest, highest - at);
+        reads++;
+    }
+    g_assert_cmpuint (reads, >, 20);
+    return largest;
+}
+
+/* A stream's bytes must be asked for as they come, also when reads fail: never far behind what was asked for before. */
+static void
+test_sequential (void)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s);
+    g_autofree char *log = g_build_filename (s.folder, "log", NULL), *logfile = g_strconcat ("logfile=", log, NULL);
+    g_autoptr (vmf_child) source = fixture_nbdkit (s.source_socket, "-r", "--filter=log", "--filter=error", "file",
+                                                   s.source, "error-pread-rate=20%", logfile, NULL);
+    g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "file", s.target, NULL);
+    g_autoptr (vmf_extents) all = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    struct vmf_mover_options options = { .name = "sda",
+                                         .source_uri = s.source_uri,
+                                         .target_uri = s.target_uri,
+                                         .size_bytes = SIZE,
+                                         .needed = all,
+                                         .sequential = true,
+                                         .retry_ms = 60 * 1000,
+                                         .progress = &s.progress };
+    g_autoptr (vmf_mover) mover = vmf_mover_new (&options);
+    vmf_mover_run (mover, &error);
+    g_assert_no_error (error);
+    g_assert_cmpuint (s.progress.retries, >, 0);
+    g_assert_cmpuint (largest_step_back (log), <, 32 << 20); /* what vmdkstream keeps */
+    g_autofree char *output = fixture_run ("qemu-img", "compare", "-f", "raw", "-F", "raw", s.source, s.target, NULL);
+    tear_down (&s);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -344,5 +401,6 @@ main (int argc, char **argv)
     g_test_add_func ("/disk/mover/connections-are-capped", test_connections_are_capped);
     g_test_add_func ("/disk/mover/connections-refused", test_connections_refused);
     g_test_add_func ("/disk/mover/shared-budget", test_shared_budget);
+    g_test_add_func ("/disk/mover/sequential-source", test_sequential);
     return g_test_run ();
 }

@@ -18,15 +18,15 @@ unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
 {
     if (!vmf_plugin_is_installed ("curl", NULL))
         return g_strdup ("nbdkit's curl plugin is not installed; install the package nbdkit");
-    for (guint i = 0; i < machine->disks->len; i++)
+    g_autofree char *held = vsphere_held_name (source);
+    bool over_flat = held && machine->snapshots->len == 1; /* below a snapshot of our own is the flat file */
+    for (guint i = 0; i < machine->disks->len && !over_flat; i++)
     {
         const struct vmf_vsphere_disk *disk = g_ptr_array_index (machine->disks, i);
-        if (disk->is_delta && machine->power != VMF_POWER_ON)
+        if (disk->is_delta)
             return g_strdup_printf ("disk %s has snapshots, and a delta cannot be read like this; remove the snapshots "
                                     "first, or use the road vddk or export",
                                     disk->id);
-        if (disk->is_delta && machine->snapshots->len > 0)
-            return g_strdup_printf ("disk %s has snapshots already; use the road vddk or export", disk->id);
     }
     return NULL;
 }
