@@ -156,7 +156,8 @@ look_at_inventory (struct doctor_vsphere *looking, struct vmf_vsphere *vsphere, 
     if (!rows)
         return false;
     row_add (looking->list, "machines", rows->len > 0 ? ROW_GOOD : ROW_WARNING,
-             rows->len > 0 ? "%u machines are there" : "no machine is seen with this user at this address", rows->len);
+             rows->len > 0 ? "seen with this user at this address: %u" : "none is seen with this user at this address",
+             rows->len);
     return (!address->is_vcenter || look_at_hosts (looking, rows, error))
            && look_at_leftovers (looking, vsphere, rows, error);
 }
