@@ -17,9 +17,6 @@ enum
     MACHINES_MAX = 200, /* each is asked for its snapshots by itself */
 };
 
-/* How every description of a snapshot of ours begins. */
-static const char mark[] = "vmferry:";
-
 /* PITFALLS 21. */
 static void
 look_at_vddk (struct doctor_vsphere *looking, const struct vmf_vsphere_about *about)
@@ -79,7 +76,7 @@ add_leftovers (struct doctor_vsphere *looking, const struct vmf_vsphere_machine 
     for (guint i = 0; i < machine->snapshots->len; i++)
     {
         const struct vmf_vsphere_snapshot *snapshot = g_ptr_array_index (machine->snapshots, i);
-        if (!snapshot->description || !g_str_has_prefix (snapshot->description, mark))
+        if (!snapshot->description || !g_str_has_prefix (snapshot->description, VMF_SNAPSHOT_MARK))
             continue;
         g_autofree char *name = vmf_text_printable (machine->name, 80);
         g_autofree char *about = vmf_text_printable (snapshot->description, 200);
@@ -132,7 +129,7 @@ remove_snapshot (struct doctor_vsphere *looking, struct vmf_vsphere *vsphere, GE
         const struct vmf_vsphere_snapshot *snapshot = g_ptr_array_index (machine->snapshots, i);
         ours = ours
                || (strcmp (snapshot->moref, parts[1]) == 0 && snapshot->description
-                   && g_str_has_prefix (snapshot->description, mark));
+                   && g_str_has_prefix (snapshot->description, VMF_SNAPSHOT_MARK));
     }
     vmf_vsphere_machine_free (machine);
     if (!ours)
@@ -159,7 +156,8 @@ look_at_inventory (struct doctor_vsphere *looking, struct vmf_vsphere *vsphere, 
     if (!rows)
         return false;
     row_add (looking->list, "machines", rows->len > 0 ? ROW_GOOD : ROW_WARNING,
-             rows->len > 0 ? "%u machines are there" : "no machine is seen with this user at this address", rows->len);
+             rows->len > 0 ? "seen with this user at this address: %u" : "none is seen with this user at this address",
+             rows->len);
     return (!address->is_vcenter || look_at_hosts (looking, rows, error))
            && look_at_leftovers (looking, vsphere, rows, error);
 }

@@ -14,9 +14,22 @@ enum
 static const char for_vcenter[] = "login, inventory, snapshots";
 static const char for_host[] = "login, inventory, snapshots, and the roads export and https fetch disks here";
 
-/* A18: what is known, what is shown, and what to do where they differ. */
+/* Who says that a certificate without a pin is the right one. */
+static const char *
+voucher (struct doctor_vsphere *looking)
+{
+    if (*vmf_settings_get_string (looking->settings, "vsphere.ca_file"))
+        return "checked by the authority in vsphere.ca_file at each login";
+    if (looking->address->no_verify)
+        return "which is not checked, as no_verify=1 says: anybody could be in between";
+    if (vmf_tls_is_vouched_for (looking->address->host, looking->port, ASK_TIMEOUT_MS, looking->cancellable))
+        return "vouched for by an authority that this host trusts";
+    return "not pinned yet: the first login does that; compare it with the server's console";
+}
+
+/* A18: what is known, what is shown, and what to do where they differ; *GOOD: a login makes sense. */
 static bool
-look_at_certificate (struct doctor_vsphere *looking, GError **error)
+look_at_certificate (struct doctor_vsphere *looking, bool *good, GError **error)
 {
     const char *host = looking->address->host;
     g_autoptr (GError) why = NULL;
@@ -24,22 +37,28 @@ look_at_certificate (struct doctor_vsphere *looking, GError **error)
     g_autofree char *seen = vmf_tls_ask_thumbprint (host, looking->port, ASK_TIMEOUT_MS, looking->cancellable, &why);
     if (vmf_error_if_cancelled (looking->cancellable, error))
         return false;
+    *good = false;
     if (!seen)
         return row_add (looking->list, "certificate", ROW_MISSING, "%s", why->message), true;
     const char *set = vmf_settings_get_string (looking->settings, "vddk.thumbprint");
     if (*set ? !(pinned = vmf_tls_normalise_thumbprint (set, error))
              : !vmf_pins_look (path, host, looking->port, &pinned, error))
         return false;
-    if (pinned && strcmp (pinned, seen) != 0)
+    *good = !pinned || strcmp (pinned, seen) == 0;
+    if (*good)
+        row_add (looking->list, "certificate", ROW_GOOD, "thumbprint %s, %s", seen,
+                 *set     ? "as the setting vddk.thumbprint says"
+                 : pinned ? "as it is pinned"
+                          : voucher (looking));
+    else if (*set)
+        row_add (looking->list, "certificate", ROW_MISSING,
+                 "the setting vddk.thumbprint is %s, but the server shows %s: compare it with the server's console",
+                 pinned, seen);
+    else
     {
         vmf_pins_refuse (host, looking->port, pinned, seen, looking->source->address, &why);
         row_add (looking->list, "certificate", ROW_MISSING, "%s", why->message);
     }
-    else
-        row_add (looking->list, "certificate", ROW_GOOD, "thumbprint %s, %s", seen,
-                 *set     ? "as the setting vddk.thumbprint says"
-                 : pinned ? "as it is pinned"
-                          : "not pinned yet: the first login does that; compare it with the server's console");
     return true;
 }
 
@@ -61,6 +80,7 @@ static bool
 look (struct doctor_vsphere *looking, GError **error)
 {
     size_t n_ok = 0;
+    bool trusted = false;
     bool vcenter = looking->address->is_vcenter;
     if (looking->source->forget_thumbprint)
         return forget_thumbprint (looking, error);
@@ -70,7 +90,9 @@ look (struct doctor_vsphere *looking, GError **error)
     };
     if (!doctor_look_at_ports (looking->list, ports, vcenter ? 1 : 2, &n_ok, looking->cancellable, error))
         return false;
-    return n_ok == 0 || (look_at_certificate (looking, error) && doctor_look_behind_login (looking, error));
+    if (n_ok == 0)
+        return true;
+    return look_at_certificate (looking, &trusted, error) && (!trusted || doctor_look_behind_login (looking, error));
 }
 
 bool

@@ -43,12 +43,21 @@ find_kind (const char *address, const struct vmf_source_options *options)
     return NULL;
 }
 
+/* ADDRESS for messages: what somebody wrote as a password into it goes no further. Caller frees. */
+static char *
+show_address (const char *address)
+{
+    g_autoptr (GRegex) password = g_regex_new ("^([a-z0-9+.-]+://[^/:@]*):.*@", G_REGEX_RAW, 0, NULL);
+    g_autofree char *masked = g_regex_replace (password, address, -1, 0, "\\1:***@", 0, NULL);
+    return vmf_text_printable (masked ? masked : address, 300);
+}
+
 struct vmf_source *
 vmf_source_open (const char *address, const struct vmf_source_options *options, GCancellable *cancellable,
                  GError **error)
 {
     struct stat info;
-    g_autofree char *shown = vmf_text_printable (address, 300);
+    g_autofree char *shown = show_address (address);
     if (!is_uri (address) && stat (address, &info) != 0)
     {
         g_set_error (error, VMF_ERROR, errno == ENOENT || errno == ENOTDIR ? VMF_ERROR_NOT_FOUND : VMF_ERROR_FAILED,

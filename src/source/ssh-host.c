@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define SECRET_FD 3
+#define RETRIES 5 /* of one read, a second apart; the mover then tries for longer */
 G_STATIC_ASSERT (SECRET_FD == VMF_CHILD_SECRET_FD);
 
 enum
@@ -153,6 +154,11 @@ static struct vmf_image *
 image_of (const struct vmf_ssh_login *login, const char *path, uint64_t size_bytes)
 {
     g_autoptr (GPtrArray) words = vmf_ssh_words (login, path);
+    /* The plugin keeps a session that has died and fails every read of it: this opens another one. */
+    static const char *const again[] = { "retries=" G_STRINGIFY (RETRIES), "retry-delay=1", "retry-exponential=no" };
+    g_ptr_array_insert (words, 0, g_strdup ("--filter=retry"));
+    for (size_t i = 0; i < G_N_ELEMENTS (again); i++)
+        g_ptr_array_insert (words, (gint)words->len - 1, g_strdup (again[i]));
     const struct vmf_image_helper helper = { .words = (char **)words->pdata,
                                              .secret = login->password,
                                              .network = true };

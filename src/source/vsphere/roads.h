@@ -11,9 +11,6 @@
 
 struct vsphere_source;
 
-/* How the description of each snapshot of ours begins: by it leftovers are found, whoever made them. */
-#define VMF_SNAPSHOT_MARK "vmferry:"
-
 /* One way of reading a machine's disks: vddk, export, https, ssh. */
 struct vsphere_road
 {

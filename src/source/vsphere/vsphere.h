@@ -116,6 +116,9 @@ struct vmf_vsphere_machine
     char *vmx_path;
 };
 
+/* How the description of each snapshot of ours begins: by it leftovers are found, whoever made them. */
+#define VMF_SNAPSHOT_MARK "vmferry:"
+
 struct vmf_vsphere_snapshot
 {
     char *moref, *name, *description;
