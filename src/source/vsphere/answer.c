@@ -47,6 +47,12 @@ end_element (void *data, const xmlChar *name, const xmlChar *prefix, const xmlCh
     xmlFreeNode (node);
 }
 
+/* What is wrong is kept with the context and said at the end; otherwise some of it is printed. */
+static void
+ignore_error (void *data, xmlError *error)
+{
+}
+
 struct vmf_answer *
 vmf_answer_new (const char *each, vmf_answer_func on_each, void *data)
 {
@@ -61,6 +67,7 @@ vmf_answer_new (const char *each, vmf_answer_func on_each, void *data)
                                             | XML_PARSE_COMPACT | XML_PARSE_BIG_LINES | XML_PARSE_NOBLANKS);
     answer->context->sax->internalSubset = stop_at_doctype;
     answer->context->sax->endElementNs = end_element;
+    answer->context->sax->serror = (xmlStructuredErrorFunc)ignore_error; /* libxml2 2.12 made its argument const */
     return answer;
 }
 
@@ -72,6 +79,13 @@ vmf_answer_free (struct vmf_answer *answer)
     xmlFreeDoc (answer->context->myDoc);
     xmlFreeParserCtxt (answer->context);
     g_free (answer);
+}
+
+/* Some errors stop libxml2 (a text of more than 10 MB) and leave the document well-formed by its own account. */
+static bool
+is_sound (const xmlParserCtxt *context)
+{
+    return context->wellFormed && !context->disableSAX;
 }
 
 bool
@@ -119,7 +133,7 @@ vmf_answer_end (struct vmf_answer *answer, GError **error)
     else if (answer->bytes > answer->max_bytes)
         g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "the answer is longer than %" G_GUINT64_FORMAT " bytes",
                      answer->max_bytes);
-    else if (!answer->context->wellFormed || !answer->context->myDoc || !xmlDocGetRootElement (answer->context->myDoc))
+    else if (!is_sound (answer->context) || !answer->context->myDoc || !xmlDocGetRootElement (answer->context->myDoc))
         set_malformed (answer, error);
     else
         return g_steal_pointer (&answer->context->myDoc);
