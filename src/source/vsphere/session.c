@@ -35,7 +35,6 @@ static bool
 log_in (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **error)
 {
     struct vmf_call call = { .what = "logging in", .secret = true };
-    /* Large enough that the password is not left behind in a buffer that was outgrown. */
     call.request = vmf_request_new ("Login", "SessionManager", vsphere->session_manager);
     vmf_request_add (call.request, "userName", vsphere->user);
     vmf_request_add (call.request, "password", vsphere->password);

@@ -80,11 +80,11 @@ struct vmf_vsphere_filter
     enum vmf_vsphere_power power; /* UNKNOWN: any */
 };
 
-/* struct vmf_vsphere_row*, freed with the array, by name. In pages: memory is the rows' and one page. */
+/* struct vmf_vsphere_row*, freed with the array, by name. Memory is the rows' and one object's: answers come in pages
+   and are read as they arrive. NOT_FOUND: no such tag; a datacenter, host … that is not there gives no rows. A folder
+   takes those below it. */
 GPtrArray *vmf_vsphere_list (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *filter,
                              GCancellable *cancellable, GError **error);
-
-/* Pages of changes since the last call, for who shows an inventory for long: TOKEN NULL at first. */
 
 /* ---- one machine ---- */
 
