@@ -41,8 +41,7 @@ const struct vmf_vsphere_about *vmf_vsphere_get_about (const struct vmf_vsphere 
 
 /* "vmware_soap_session=…" for /folder and lease URLs; current after each call. Caller frees. */
 char *vmf_vsphere_get_cookie (struct vmf_vsphere *vsphere);
-/* The leaf certificate of the server as it was seen: its thumbprint, and PEM for programs that take a CA file.
- * Borrowed. */
+/* The server's leaf certificate as it was seen: its thumbprint, and PEM for programs that take a CA file. Borrowed. */
 const char *vmf_vsphere_get_thumbprint (struct vmf_vsphere *vsphere);
 const char *vmf_vsphere_get_certificate_pem (struct vmf_vsphere *vsphere);
 
@@ -63,8 +62,8 @@ struct vmf_vsphere_row
 {
     char *moref; /* "vm-1234" */
     char *name;
-    char *host, *cluster, *datacenter,
-        *folder; /* names; folder: "a/b" below the datacenter's VM folder, "" at its top */
+    char *host, *cluster, *datacenter; /* names; "" where there is none */
+    char *folder;                      /* "a/b" below the datacenter's VM folder, "" at its top */
     char *os_id, *os_name;
     enum vmf_vsphere_power power;
     bool is_template;
