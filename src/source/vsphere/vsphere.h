@@ -72,7 +72,8 @@ struct vmf_vsphere_row
     char *problem; /* why it cannot be told more of; NULL: nothing is wrong */
 };
 
-/* All may be NULL: any. Name, folder, host and OS are patterns with * and ?, without regard to case. */
+/* All may be NULL: any. All but the tag are patterns with * and ?, without regard to case. A datacenter's path
+   ("folder/DC0") is taken too; OS is the id or the name. */
 struct vmf_vsphere_filter
 {
     const char *datacenter, *cluster, *host, *folder, *name, *os, *tag;
