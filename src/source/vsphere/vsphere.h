@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A client of the vSphere Web Services API (SOAP, vim25): what importing needs of vCenter and ESXi, and no more.
  *
- * A session is a curl handle with a cookie behind a lock: any thread may call, one call at a time. Each call re-logs in
- * once where the server has forgotten the session. Errors name the server, what was asked and the remedy; the fault's
- * type decides the code, never its words. Names, references ("moref") and paths from the server are opaque text.
+ * A session is a cookie and two curl handles behind locks, the second for waits: any thread may call. Each call re-logs
+ * in once where the server has forgotten the session. Errors name the server, what was asked and the remedy; the
+ * fault's type decides the code, never its words. Names, references ("moref") and paths from the server are opaque
+ * text.
  *
  * Order of calls: login, anything, free (which logs out, and ends what it still holds: leases).
  */
