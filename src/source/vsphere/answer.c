@@ -19,7 +19,8 @@ struct vmf_answer
     vmf_answer_func on_each;
     void *data;
     uint64_t bytes, max_bytes;
-    bool has_doctype, is_bad;
+    unsigned elements; /* in the tree, those handed on not counted */
+    bool has_doctype, is_bad, is_crowded;
 };
 
 static void
@@ -28,6 +29,20 @@ stop_at_doctype (void *data, const xmlChar *name, const xmlChar *external_id, co
     xmlParserCtxt *context = data;
     struct vmf_answer *answer = context->_private;
     answer->has_doctype = true;
+    xmlStopParser (context);
+}
+
+/* Four bytes of text, <a/>, cost a tree thirty times that: what counts is elements. */
+static void
+start_element (void *data, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri, int n_namespaces,
+               const xmlChar **namespaces, int n_attributes, int n_defaulted, const xmlChar **attributes)
+{
+    xmlParserCtxt *context = data;
+    struct vmf_answer *answer = context->_private;
+    xmlSAX2StartElementNs (data, name, prefix, uri, n_namespaces, namespaces, n_attributes, n_defaulted, attributes);
+    if (++answer->elements <= VMF_ANSWER_MAX_ELEMENTS)
+        return;
+    answer->is_crowded = true;
     xmlStopParser (context);
 }
 
@@ -45,6 +60,13 @@ end_element (void *data, const xmlChar *name, const xmlChar *prefix, const xmlCh
     xmlUnlinkNode (node);
     answer->on_each (node, answer->data);
     xmlFreeNode (node);
+    answer->elements = 0;
+}
+
+/* What is wrong is kept with the context and said at the end; otherwise some of it is printed. */
+static void
+ignore_error (void *data, xmlError *error)
+{
 }
 
 struct vmf_answer *
@@ -60,7 +82,9 @@ vmf_answer_new (const char *each, vmf_answer_func on_each, void *data)
     xmlCtxtUseOptions (answer->context, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_NOCDATA
                                             | XML_PARSE_COMPACT | XML_PARSE_BIG_LINES | XML_PARSE_NOBLANKS);
     answer->context->sax->internalSubset = stop_at_doctype;
+    answer->context->sax->startElementNs = start_element;
     answer->context->sax->endElementNs = end_element;
+    answer->context->sax->serror = (xmlStructuredErrorFunc)ignore_error; /* libxml2 2.12 made its argument const */
     return answer;
 }
 
@@ -74,6 +98,13 @@ vmf_answer_free (struct vmf_answer *answer)
     g_free (answer);
 }
 
+/* Some errors stop libxml2 (a text of more than 10 MB) and leave the document well-formed by its own account. */
+static bool
+is_sound (const xmlParserCtxt *context)
+{
+    return context->wellFormed && !context->disableSAX;
+}
+
 bool
 vmf_answer_feed (struct vmf_answer *answer, const char *bytes, size_t length)
 {
@@ -84,11 +115,10 @@ vmf_answer_feed (struct vmf_answer *answer, const char *bytes, size_t length)
     for (size_t done = 0; done < length && !answer->is_bad;)
     {
         size_t part = MIN (length - done, (size_t)1 << 20);
-        answer->is_bad =
-            xmlParseChunk (answer->context, bytes + done, (int)part, 0) != XML_ERR_OK && !answer->context->wellFormed;
+        xmlParseChunk (answer->context, bytes + done, (int)part, 0);
+        answer->is_bad = !is_sound (answer->context);
         done += part;
     }
-    answer->is_bad |= answer->has_doctype;
     return !answer->is_bad;
 }
 
@@ -119,7 +149,10 @@ vmf_answer_end (struct vmf_answer *answer, GError **error)
     else if (answer->bytes > answer->max_bytes)
         g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "the answer is longer than %" G_GUINT64_FORMAT " bytes",
                      answer->max_bytes);
-    else if (!answer->context->wellFormed || !answer->context->myDoc || !xmlDocGetRootElement (answer->context->myDoc))
+    else if (answer->is_crowded)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "the answer has more than %u elements",
+                     VMF_ANSWER_MAX_ELEMENTS);
+    else if (!is_sound (answer->context) || !answer->context->myDoc || !xmlDocGetRootElement (answer->context->myDoc))
         set_malformed (answer, error);
     else
         return g_steal_pointer (&answer->context->myDoc);

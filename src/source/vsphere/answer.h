@@ -3,7 +3,8 @@
  *
  * A parser builds libxml2's tree; where the caller names an element that comes in great numbers (<objects>), each is
  * handed on as it ends and then freed, so that memory is one of them, whatever the answer's size. Nothing is fetched, a
- * DOCTYPE ends the parsing, and an answer without such an element may have 64 MiB. One thread at a time.
+ * DOCTYPE ends the parsing, and an answer without such an element may have 64 MiB and a million elements. One thread at
+ * a time.
  */
 #pragma once
 #include <gio/gio.h>
@@ -12,6 +13,7 @@
 
 #define VMF_ANSWER_MAX_BYTES (UINT64_C (64) << 20)
 #define VMF_ANSWER_EACH_MAX_BYTES (UINT64_C (1) << 30)
+#define VMF_ANSWER_MAX_ELEMENTS 1000000u
 
 struct vmf_answer;
 typedef void (*vmf_answer_func) (xmlNode *node, void *data);

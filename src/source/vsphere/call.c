@@ -89,22 +89,23 @@ post (struct transfer *transfer, const struct vmf_call *call, long *status, GErr
     struct vmf_vsphere *vsphere = transfer->vsphere;
     g_autofree char *cookie = vmf_vsphere_get_cookie (vsphere);
     struct curl_slist *headers = make_headers (vsphere);
+    struct vmf_channel *channel = &vsphere->channels[call->waits ? VMF_CHANNEL_WAITS : VMF_CHANNEL_CALLS];
     *status = 0;
-    g_mutex_lock (&vsphere->lock);
-    vsphere->detail[0] = '\0';
-    set_options (vsphere->curl, transfer, call, cookie);
-    curl_easy_setopt (vsphere->curl, CURLOPT_HTTPHEADER, headers);
-    CURLcode code = curl_easy_perform (vsphere->curl);
+    g_mutex_lock (&channel->lock);
+    channel->detail[0] = '\0';
+    set_options (channel->curl, transfer, call, cookie);
+    curl_easy_setopt (channel->curl, CURLOPT_HTTPHEADER, headers);
+    CURLcode code = curl_easy_perform (channel->curl);
     if (code == CURLE_OK || transfer->refused)
-        curl_easy_getinfo (vsphere->curl, CURLINFO_RESPONSE_CODE, status);
+        curl_easy_getinfo (channel->curl, CURLINFO_RESPONSE_CODE, status);
     else
     {
-        vmf_tls_set_error (code, vsphere->server, &vsphere->trust, &vsphere->seen, vsphere->detail, error);
+        vmf_tls_set_error (code, vsphere->server, &vsphere->trust, &channel->seen, channel->detail, error);
         g_prefix_error (error, "%s: ", call->what);
     }
-    curl_easy_setopt (vsphere->curl, CURLOPT_POSTFIELDS, NULL); /* it is freed before the next call */
-    curl_easy_setopt (vsphere->curl, CURLOPT_HTTPHEADER, NULL);
-    g_mutex_unlock (&vsphere->lock);
+    curl_easy_setopt (channel->curl, CURLOPT_POSTFIELDS, NULL); /* it is freed before the next call */
+    curl_easy_setopt (channel->curl, CURLOPT_HTTPHEADER, NULL);
+    g_mutex_unlock (&channel->lock);
     curl_slist_free_all (headers);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Changed block tracking: switched on, asked in windows, and told apart from one that began anew. */
-#include "source/vsphere/internal.h"
+#include "source/vsphere/changes.h"
 #include "base/error.h"
 
 #include <string.h>
@@ -59,7 +59,6 @@ struct question
     struct vmf_vsphere *vsphere;
     const char *what, *vm, *snapshot, *change_id;
     int32_t key;
-    uint64_t capacity_bytes;
 };
 
 static xmlDoc *
@@ -90,20 +89,19 @@ add_areas (const xmlNode *window, uint64_t capacity_bytes, struct vmf_extents *c
     return true;
 }
 
-/* Where the next window begins: what was answered says it, not what was asked. */
-static bool
-read_window (const struct question *question, const xmlNode *window, uint64_t *start, struct vmf_extents *changed,
-             GError **error)
+bool
+vmf_changes_read_window (const xmlNode *window, uint64_t capacity_bytes, uint64_t *start, struct vmf_extents *changed,
+                         GError **error)
 {
     int64_t begin = vmf_node_int (window, "startOffset", -1), length = vmf_node_int (window, "length", -1);
     uint64_t end = begin >= 0 && length >= 0 ? (uint64_t)begin + (uint64_t)length : 0;
     /* A gap before it would be lost, and no progress would go on for ever. */
-    if (end <= *start || (uint64_t)begin > *start || !add_areas (window, question->capacity_bytes, changed))
+    if (end <= *start || (uint64_t)begin > *start || !add_areas (window, capacity_bytes, changed))
     {
         g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT,
-                     "%s: %s: asked from offset %" G_GUINT64_FORMAT " on, the server answers for %" G_GINT64_FORMAT
+                     "asked from offset %" G_GUINT64_FORMAT " on, the server answers for %" G_GINT64_FORMAT
                      " bytes from %" G_GINT64_FORMAT " on: the list of changes cannot be relied on",
-                     question->vsphere->server, question->what, *start, length, begin);
+                     *start, length, begin);
         return false;
     }
     *start = end;
@@ -117,17 +115,20 @@ vmf_vsphere_query_changed (struct vmf_vsphere *vsphere, const char *vm_moref, co
 {
     g_autofree char *what =
         g_strdup_printf ("asking what changed on disk %d of %s in %s", device_key, vm_moref, snapshot_moref);
-    struct question question = { vsphere, what, vm_moref, snapshot_moref, change_id, device_key, capacity_bytes };
+    struct question question = { vsphere, what, vm_moref, snapshot_moref, change_id, device_key };
     for (uint64_t start = 0; start < capacity_bytes;)
     {
         xmlDoc *doc = ask (&question, start, cancellable, error);
         if (!doc)
             return false;
         const xmlNode *window = vmf_xml_child (vmf_answer_response (doc), "returnval");
-        bool ok = read_window (&question, window, &start, changed, error);
+        bool ok = vmf_changes_read_window (window, capacity_bytes, &start, changed, error);
         xmlFreeDoc (doc);
         if (!ok)
+        {
+            g_prefix_error (error, "%s: %s: ", vsphere->server, what);
             return false;
+        }
     }
     return true;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the files of this folder share: the session's struct, one SOAP call, reading properties, waiting for tasks.
  *
- * One call is one round trip. vmf_call_run() holds the session's lock for it (not longer), logs in again once where the
+ * One call is one round trip. vmf_call_run() holds a channel's lock for it (not longer), logs in again once where the
  * server has forgotten the session, and turns a fault into an error. Long waits are many calls of a few seconds, so
  * that other threads (a lease's) come in between. Answers are trees of libxml2's, read with vm/xml.h; nodes are
  * borrowed.
@@ -16,6 +16,22 @@
 /* One wait for something at the server's; a cancel is seen within a second of it. */
 #define VMF_WAIT_SLICE_S 10
 
+/* A connection. Waits have their own, so that a task of half an hour keeps nobody from asking something. */
+struct vmf_channel
+{
+    GMutex lock; /* one call at a time */
+    CURL *curl;
+    char detail[CURL_ERROR_SIZE];
+    struct vmf_tls_seen seen;
+};
+
+enum
+{
+    VMF_CHANNEL_CALLS,
+    VMF_CHANNEL_WAITS,
+    VMF_N_CHANNELS,
+};
+
 struct vmf_vsphere
 {
     char *host, *user, *password;
@@ -24,13 +40,10 @@ struct vmf_vsphere
     uint16_t port;
     char *ca_file, *thumbprint; /* what `trust` points to */
     struct vmf_tls_trust trust;
-    struct vmf_tls_seen seen;
     int64_t timeout_ms;
 
-    GMutex lock; /* over `curl` and `answer`: one call at a time */
-    CURL *curl;
-    char detail[CURL_ERROR_SIZE];
-    GMutex login_lock; /* over logging in again; never taken with `lock` held */
+    struct vmf_channel channels[VMF_N_CHANNELS];
+    GMutex login_lock; /* over logging in again; never taken with a channel's held */
     unsigned logins;   /* under `cookie_lock` */
     GMutex cookie_lock;
     char *cookie;
@@ -52,6 +65,7 @@ struct vmf_call
     void *data;
     int64_t timeout_ms;    /* 0: the session's */
     bool secret;           /* the request has a password in it */
+    bool waits;            /* the server may take its time: VMF_CHANNEL_WAITS */
     enum vmf_fault *fault; /* out, where not NULL: what the fault was; VMF_FAULT_NONE where there was none */
     char **other_task;     /* out, where not NULL: of TASK_IN_PROGRESS, the task; the caller frees */
 };

@@ -129,7 +129,7 @@ find_problem (const xmlNode *object, const char *connection, const char *host_st
 }
 
 static struct vmf_vsphere_row *
-make_row (const xmlNode *object, struct vmf_tree *tree)
+make_row (const xmlNode *object, struct vmf_tree *tree, struct vmf_tree_place *where)
 {
     const xmlNode *values[N_PATHS] = { NULL };
     collect (object, values);
@@ -138,7 +138,7 @@ make_row (const xmlNode *object, struct vmf_tree *tree)
     g_autofree char *connection = vmf_xml_text (values[PATH_CONNECTION]);
     g_autofree char *template = vmf_xml_text (values[PATH_TEMPLATE]);
     g_autofree char *host = vmf_xml_text (values[PATH_HOST]), *parent = vmf_xml_text (values[PATH_PARENT]);
-    struct vmf_tree_place place = vmf_tree_find (tree, host, parent);
+    struct vmf_tree_place place = *where = vmf_tree_find (tree, host, parent);
     row->moref = vmf_xml_find_text (object, "obj");
     row->name = vmf_name_decode (name ? name : row->moref ? row->moref : "");
     row->host = g_strdup (place.host);
@@ -176,7 +176,7 @@ matches_folder (const char *pattern, const char *folder)
 }
 
 static bool
-is_wanted (const struct listing *listing, const struct vmf_vsphere_row *row)
+is_wanted (const struct listing *listing, const struct vmf_vsphere_row *row, const struct vmf_tree_place *where)
 {
     const struct vmf_vsphere_filter *filter = listing->filter;
     if (!row->moref)
@@ -184,7 +184,8 @@ is_wanted (const struct listing *listing, const struct vmf_vsphere_row *row)
     if (!filter)
         return true;
     return matches (filter->name, row->name) && matches (filter->host, row->host)
-           && matches (filter->cluster, row->cluster) && matches (filter->datacenter, row->datacenter)
+           && matches (filter->cluster, row->cluster)
+           && (matches (filter->datacenter, row->datacenter) || matches (filter->datacenter, where->datacenter_path))
            && matches_folder (filter->folder, row->folder)
            && (matches (filter->os, row->os_id) || matches (filter->os, row->os_name))
            && (filter->power == VMF_POWER_UNKNOWN || filter->power == row->power)
@@ -195,8 +196,9 @@ static void
 on_object (xmlNode *object, void *data)
 {
     struct listing *listing = data;
-    struct vmf_vsphere_row *row = make_row (object, listing->tree);
-    if (is_wanted (listing, row))
+    struct vmf_tree_place where;
+    struct vmf_vsphere_row *row = make_row (object, listing->tree, &where);
+    if (is_wanted (listing, row, &where))
         g_ptr_array_add (listing->rows, row);
     else
         free_row (row);

@@ -228,7 +228,8 @@ describe_row (struct vmf_vsphere *vsphere, struct vmf_tree *tree, const struct v
     xmlFreeDoc (doc);
     if (ok)
         return g_steal_pointer (&machine);
-    g_prefix_error (error, "VM '%s' (%s): ", row->name, row->moref);
+    g_autofree char *shown = vmf_text_printable (row->name, 200);
+    g_prefix_error (error, "VM '%s' (%s): ", shown, row->moref);
     if (row->problem)
         g_prefix_error (error, "%s; ", row->problem);
     return NULL;

@@ -44,7 +44,8 @@ append_escaped (GString *request, const char *value)
 GString *
 vmf_request_new (const char *method, const char *type, const char *moref)
 {
-    GString *request = g_string_sized_new (1024);
+    GString *request =
+        g_string_sized_new (4096); /* so that a login's buffer is not outgrown, and left behind unwiped */
     g_string_append (request, head);
     g_string_append_printf (request, "<%s xmlns=\"urn:vim25\">", method);
     vmf_request_add_moref (request, "_this", type, moref);

@@ -35,7 +35,6 @@ static bool
 log_in (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **error)
 {
     struct vmf_call call = { .what = "logging in", .secret = true };
-    /* Large enough that the password is not left behind in a buffer that was outgrown. */
     call.request = vmf_request_new ("Login", "SessionManager", vsphere->session_manager);
     vmf_request_add (call.request, "userName", vsphere->user);
     vmf_request_add (call.request, "password", vsphere->password);
@@ -123,18 +122,27 @@ read_content (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **e
 }
 
 static bool
-make_handle (struct vmf_vsphere *vsphere, GError **error)
+open_channel (const struct vmf_vsphere *vsphere, struct vmf_channel *channel, GError **error)
 {
-    vsphere->curl = vmf_tls_handle_new ();
-    if (!vmf_tls_setup (vsphere->curl, &vsphere->trust, &vsphere->seen, error))
+    CURL *curl = channel->curl = vmf_tls_handle_new ();
+    if (!vmf_tls_setup (curl, &vsphere->trust, &channel->seen, error))
         return false;
-    curl_easy_setopt (vsphere->curl, CURLOPT_URL, vsphere->url);
-    curl_easy_setopt (vsphere->curl, CURLOPT_PROXY, ""); /* a proxy would see the password where nobody verifies */
-    curl_easy_setopt (vsphere->curl, CURLOPT_POST, 1L);
-    curl_easy_setopt (vsphere->curl, CURLOPT_USERAGENT, "vmferry/" VMF_VERSION);
-    curl_easy_setopt (vsphere->curl, CURLOPT_ACCEPT_ENCODING, ""); /* inventories shrink to a tenth */
-    curl_easy_setopt (vsphere->curl, CURLOPT_ERRORBUFFER, vsphere->detail);
-    curl_easy_setopt (vsphere->curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt (curl, CURLOPT_URL, vsphere->url);
+    curl_easy_setopt (curl, CURLOPT_PROXY, ""); /* a proxy would see the password where nobody verifies */
+    curl_easy_setopt (curl, CURLOPT_POST, 1L);
+    curl_easy_setopt (curl, CURLOPT_USERAGENT, "vmferry/" VMF_VERSION);
+    curl_easy_setopt (curl, CURLOPT_ACCEPT_ENCODING, ""); /* inventories shrink to a tenth */
+    curl_easy_setopt (curl, CURLOPT_ERRORBUFFER, channel->detail);
+    curl_easy_setopt (curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    return true;
+}
+
+static bool
+open_channels (struct vmf_vsphere *vsphere, GError **error)
+{
+    for (unsigned i = 0; i < VMF_N_CHANNELS; i++)
+        if (!open_channel (vsphere, &vsphere->channels[i], error))
+            return false;
     return true;
 }
 
@@ -142,7 +150,8 @@ static struct vmf_vsphere *
 new_session (const struct vmf_vsphere_options *options)
 {
     struct vmf_vsphere *vsphere = g_new0 (struct vmf_vsphere, 1);
-    g_mutex_init (&vsphere->lock);
+    for (unsigned i = 0; i < VMF_N_CHANNELS; i++)
+        g_mutex_init (&vsphere->channels[i].lock);
     g_mutex_init (&vsphere->login_lock);
     g_mutex_init (&vsphere->cookie_lock);
     g_mutex_init (&vsphere->leases_lock);
@@ -170,7 +179,7 @@ vmf_vsphere_login (const struct vmf_vsphere_options *options, GCancellable *canc
         return NULL;
     }
     g_autoptr (vmf_vsphere) vsphere = new_session (options);
-    if (!make_handle (vsphere, error) || !read_content (vsphere, cancellable, error)
+    if (!open_channels (vsphere, error) || !read_content (vsphere, cancellable, error)
         || !log_in (vsphere, cancellable, error))
         return NULL;
     return g_steal_pointer (&vsphere);
@@ -196,8 +205,11 @@ vmf_vsphere_free (struct vmf_vsphere *vsphere)
         vmf_vsphere_lease_end (vsphere->leases->pdata[0], false);
     if (vsphere->logins > 0)
         log_out (vsphere);
-    if (vsphere->curl)
-        curl_easy_cleanup (vsphere->curl);
+    for (unsigned i = 0; i < VMF_N_CHANNELS; i++)
+    {
+        curl_easy_cleanup (vsphere->channels[i].curl);
+        g_mutex_clear (&vsphere->channels[i].lock);
+    }
     explicit_bzero (vsphere->password, strlen (vsphere->password));
     char *texts[] = { vsphere->host,          vsphere->user,
                       vsphere->password,      vsphere->server,
@@ -210,7 +222,6 @@ vmf_vsphere_free (struct vmf_vsphere *vsphere)
     for (size_t i = 0; i < G_N_ELEMENTS (texts); i++)
         g_free (texts[i]);
     g_ptr_array_unref (vsphere->leases);
-    g_mutex_clear (&vsphere->lock);
     g_mutex_clear (&vsphere->login_lock);
     g_mutex_clear (&vsphere->cookie_lock);
     g_mutex_clear (&vsphere->leases_lock);
@@ -226,13 +237,13 @@ vmf_vsphere_get_about (const struct vmf_vsphere *vsphere)
 const char *
 vmf_vsphere_get_thumbprint (struct vmf_vsphere *vsphere)
 {
-    return vsphere->seen.thumbprint;
+    return vsphere->channels[VMF_CHANNEL_CALLS].seen.thumbprint;
 }
 
 const char *
 vmf_vsphere_get_certificate_pem (struct vmf_vsphere *vsphere)
 {
-    return vsphere->seen.pem;
+    return vsphere->channels[VMF_CHANNEL_CALLS].seen.pem;
 }
 
 bool

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A client of the vSphere Web Services API (SOAP, vim25): what importing needs of vCenter and ESXi, and no more.
  *
- * A session is a curl handle with a cookie behind a lock: any thread may call, one call at a time. Each call re-logs in
- * once where the server has forgotten the session. Errors name the server, what was asked and the remedy; the fault's
- * type decides the code, never its words. Names, references ("moref") and paths from the server are opaque text.
+ * A session is a cookie and two curl handles behind locks, the second for waits: any thread may call. Each call re-logs
+ * in once where the server has forgotten the session. Errors name the server, what was asked and the remedy; the
+ * fault's type decides the code, never its words. Names, references ("moref") and paths from the server are opaque
+ * text.
  *
  * Order of calls: login, anything, free (which logs out, and ends what it still holds: leases).
  */
@@ -41,8 +42,7 @@ const struct vmf_vsphere_about *vmf_vsphere_get_about (const struct vmf_vsphere 
 
 /* "vmware_soap_session=…" for /folder and lease URLs; current after each call. Caller frees. */
 char *vmf_vsphere_get_cookie (struct vmf_vsphere *vsphere);
-/* The leaf certificate of the server as it was seen: its thumbprint, and PEM for programs that take a CA file.
- * Borrowed. */
+/* The server's leaf certificate as it was seen: its thumbprint, and PEM for programs that take a CA file. Borrowed. */
 const char *vmf_vsphere_get_thumbprint (struct vmf_vsphere *vsphere);
 const char *vmf_vsphere_get_certificate_pem (struct vmf_vsphere *vsphere);
 
@@ -63,8 +63,8 @@ struct vmf_vsphere_row
 {
     char *moref; /* "vm-1234" */
     char *name;
-    char *host, *cluster, *datacenter,
-        *folder; /* names; folder: "a/b" below the datacenter's VM folder, "" at its top */
+    char *host, *cluster, *datacenter; /* names; "" where there is none */
+    char *folder;                      /* "a/b" below the datacenter's VM folder, "" at its top */
     char *os_id, *os_name;
     enum vmf_vsphere_power power;
     bool is_template;
@@ -73,18 +73,19 @@ struct vmf_vsphere_row
     char *problem; /* why it cannot be told more of; NULL: nothing is wrong */
 };
 
-/* All may be NULL: any. Name, folder, host and OS are patterns with * and ?, without regard to case. */
+/* All may be NULL: any. All but the tag are patterns with * and ?, without regard to case. A datacenter's path
+   ("folder/DC0") is taken too; OS is the id or the name. */
 struct vmf_vsphere_filter
 {
     const char *datacenter, *cluster, *host, *folder, *name, *os, *tag;
     enum vmf_vsphere_power power; /* UNKNOWN: any */
 };
 
-/* struct vmf_vsphere_row*, freed with the array, by name. In pages: memory is the rows' and one page. */
+/* struct vmf_vsphere_row*, freed with the array, by name. Memory is the rows' and one object's: answers come in pages
+   and are read as they arrive. NOT_FOUND: no such tag; a datacenter, host … that is not there gives no rows. A folder
+   takes those below it. */
 GPtrArray *vmf_vsphere_list (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *filter,
                              GCancellable *cancellable, GError **error);
-
-/* Pages of changes since the last call, for who shows an inventory for long: TOKEN NULL at first. */
 
 /* ---- one machine ---- */
 

@@ -77,7 +77,7 @@ static xmlDoc *
 ask (struct wait *wait, int64_t left_us, enum vmf_fault *fault, GCancellable *cancellable, GError **error)
 {
     int64_t seconds = MIN (MAX (left_us / G_USEC_PER_SEC, 1), VMF_WAIT_SLICE_S);
-    struct vmf_call call = { .what = wait->what, .fault = fault };
+    struct vmf_call call = { .what = wait->what, .fault = fault, .waits = true };
     call.timeout_ms = wait->vsphere->timeout_ms + seconds * 1000;
     call.request = vmf_request_new ("WaitForUpdatesEx", "PropertyCollector", wait->collector);
     vmf_request_add (call.request, "version", wait->version ? wait->version : "");

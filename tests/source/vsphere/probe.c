@@ -240,6 +240,30 @@ do_power_on (struct vmf_vsphere *vsphere, char **words, GError **error)
     return say_done (vmf_vsphere_power_on (vsphere, words[0], cancellable, error));
 }
 
+static void *
+wait_for_guest (void *data)
+{
+    void **arguments = data;
+    bool done = vmf_vsphere_shut_down (arguments[0], arguments[1], timeout_ms, false, cancellable, NULL);
+    print (json_pack ("{s:b}", "waited", done));
+    return NULL;
+}
+
+/* One thread waits for a guest; when a line comes in, the other asks something eight times. */
+static bool
+do_while_waiting (struct vmf_vsphere *vsphere, char **words, GError **error)
+{
+    void *arguments[] = { vsphere, words[0] };
+    GThread *thread = g_thread_new ("wait", wait_for_guest, arguments);
+    getchar ();
+    bool asked = true;
+    for (unsigned i = 0; i < 8 && asked; i++)
+        asked = vmf_vsphere_keep_alive (vsphere, cancellable, error);
+    print (json_pack ("{s:b}", "asked", asked));
+    g_thread_join (thread);
+    return asked;
+}
+
 /* Prints the files, holds the lease for a while, and completes it. */
 static bool
 do_export (struct vmf_vsphere *vsphere, char **words, GError **error)
@@ -291,6 +315,7 @@ static const struct
     { "cbt", 1, 1, do_cbt },
     { "changed", 5, 5, do_changed }, /* VM SNAPSHOT KEY CHANGE-ID CAPACITY */
     { "shutdown", 1, 1, do_shutdown },
+    { "while-waiting", 1, 1, do_while_waiting },
     { "power-on", 1, 1, do_power_on },
     { "export", 1, 2, do_export },
     { "flat-url", 2, 2, do_flat_url },

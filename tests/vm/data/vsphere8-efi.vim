@@ -127,6 +127,7 @@ second line</annotation>
     <bootOrder xsi:type="VirtualMachineBootOptionsBootableDiskDevice"><deviceKey>2001</deviceKey></bootOrder>
     <bootOrder xsi:type="VirtualMachineBootOptionsBootableCdromDevice"/>
     <bootOrder xsi:type="VirtualMachineBootOptionsBootableDiskDevice"><deviceKey>9999</deviceKey></bootOrder>
+    <bootOrder xsi:type="VirtualMachineBootOptionsBootableDiskDevice"><deviceKey>2001</deviceKey></bootOrder>
   </bootOptions>
   <firmware>efi</firmware>
   <changeTrackingEnabled>true</changeTrackingEnabled>
