@@ -299,6 +299,21 @@ def a_file_of_this_host_needs_no_server(lab):
 
 
 @case
+def disks_of_the_vcenter_simulator(lab):
+    """The double finds them by the simulator's map, as it is at the opening."""
+    path, other = lab.path("map.json"), lab.make_image("other.raw", MIB)
+
+    def write(file):
+        path.write_text(json.dumps({"disks": [{"vm": "vm-71", "snapshot": snapshot, "path": "[L 0] a/a.vmdk", "file": str(raw),
+                                               "size_bytes": 1} for snapshot, raw in (("", "/nowhere"), ("snapshot-80", file))]}))
+
+    write(lab.raw)
+    with lab.serve(f"map {path}", vm="moref=vm-71", snapshot="snapshot-80", file="[L 0] a/a.vmdk") as server:
+        write(other)
+        same_files(copied(server, lab), other)
+
+
+@case
 def where_vddk_is_looked_for(lab):
     env, empty = lab.config(), lab.path("empty")
     empty.mkdir()
