@@ -80,7 +80,7 @@ blot_out (char *line, const char *secret)
 static void
 render (char *line, const char *format, va_list args)
 {
-    vsnprintf (line, LINE_MAX_BYTES, format, args);
+    vsnprintf (line, LINE_MAX_BYTES, format ? format : "", args);
     for (size_t length = strlen (line); length > 0 && isspace ((unsigned char)line[length - 1]); length--)
         line[length - 1] = '\0';
     for (unsigned i = 0; i < secret_count; i++)

@@ -79,7 +79,8 @@ new_list (const struct vddk_block *blocks, uint32_t count)
 {
     struct vddk_block_list *list = g_malloc0 (sizeof *list + count * sizeof blocks[0]);
     list->count = count;
-    memcpy (list->blocks, blocks, count * sizeof blocks[0]);
+    if (count > 0)
+        memcpy (list->blocks, blocks, count * sizeof blocks[0]);
     return list;
 }
 

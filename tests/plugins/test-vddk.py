@@ -117,7 +117,7 @@ def small_reads_of_the_library_add_up(lab):
 
 @case
 def a_disk_of_three_terabytes(lab):
-    size = 3 * 1024**4 + 32 * 1024**3 + 7 * 512
+    size = 3 * 1024**4 + 32 * 1024**3 + 5 * CHUNK + 7 * 512
     raw = lab.path("huge.raw")
     with open(raw, "wb") as file:
         file.truncate(size)
@@ -139,9 +139,9 @@ def a_disk_of_three_terabytes(lab):
 
 @case
 def without_extents_all_is_data(lab):
-    with lab.serve("query-fails") as server:
-        same([(e["length"], e["type"]) for e in extents_of(server)], [(os.stat(lab.raw).st_size, 0)], "extents")
-        same_files(copied(server, lab), lab.raw)
+    raw = lab.make_image("wide.raw", 200 * 1024**3, spots=1)  # seven windows of the map
+    with lab.serve("query-fails", raw=raw) as server:
+        same({e["type"] for e in extents_of(server)}, {0}, "types of extents")
         has(server.said(), "warning: cannot ask for the extents of", "what is not known to be a hole is read")
         same(server.said().count("cannot ask for the extents"), 1, "warnings")
     same(lab.counted()["QueryAllocatedBlocks"], 1, "questions")
@@ -250,6 +250,7 @@ def a_socket_of_systemd_survives_the_second_start(lab):
                    f"os.dup2({listener.fileno()}, 3)\nos.execvp('nbdkit', ['nbdkit', *sys.argv[1:]])\n")
         with subprocess.Popen([sys.executable, "-c", starter, "-f", lab.plugin, *lab.arguments()], env=env,
                               pass_fds=(listener.fileno(),)) as process:
+            listener.close()  # where nbdkit has lost it, nobody listens
             with Client(path) as client:
                 same(client.read(0, 512), lab.raw.read_bytes()[:512], "bytes")
             process.terminate()
@@ -296,6 +297,21 @@ def a_file_of_this_host_needs_no_server(lab):
     subprocess.run(["nbdkit", "-U", "-", lab.plugin, f"libdir={lab.libdir()}", str(lab.raw), "--run",
                     f'nbdcopy "$uri" {out}'], env=env, check=True, timeout=120)
     same_files(out, lab.raw)
+
+
+@case
+def disks_of_the_vcenter_simulator(lab):
+    """The double finds them by the simulator's map, as it is at the opening."""
+    path, other = lab.path("map.json"), lab.make_image("other.raw", MIB)
+
+    def write(file):
+        path.write_text(json.dumps({"disks": [{"vm": "vm-71", "snapshot": snapshot, "path": "[L 0] a/a.vmdk", "file": str(raw),
+                                               "size_bytes": 1} for snapshot, raw in (("", "/nowhere"), ("snapshot-80", file))]}))
+
+    write(lab.raw)
+    with lab.serve(f"map {path}", vm="moref=vm-71", snapshot="snapshot-80", file="[L 0] a/a.vmdk") as server:
+        write(other)
+        same_files(copied(server, lab), other)
 
 
 @case

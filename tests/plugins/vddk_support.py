@@ -164,10 +164,9 @@ class Lab:
 
     def arguments(self, *more, version=8, **other):
         given = dict(libdir=self.libdir(version), server="vc.example.com", user="admin@vsphere.local", vm=VM,
-                     password=f"+{self.path('password')}", thumbprint=THUMBPRINT)
+                     password=f"+{self.path('password')}", thumbprint=THUMBPRINT, file=DISK)
         given.update(other)
-        return [f"{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None] + [
-            *more, f"file={DISK}"]
+        return [f"{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None] + [*more]
 
     def serve(self, *lines, raw=None, env=None, before=(), stdin=None, pass_fds=(), **parameters):
         return Server(self, self.arguments(**parameters), env or self.config(*lines, raw=raw), before, stdin, pass_fds)

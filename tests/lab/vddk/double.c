@@ -2,8 +2,8 @@
 /* double.h */
 #include "double.h"
 
-#include <jansson.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -192,29 +192,8 @@ double_say_flags (uint32_t flags)
 }
 
 /* `disk VM SNAPSHOT FILE PATH`: "-" is none, "*" any; PATH goes to the line's end. */
-/* In the lab's vCenter's datastore-map.json, read anew each time: snapshots come and go. */
 static bool
-find_in_map (const char *map, const char *vm, const char *snapshot, const char *path, char *file, size_t size)
-{
-    json_t *root = json_load_file (map, 0, NULL);
-    const json_t *disks = json_object_get (root, "disks");
-    bool found = false;
-    for (size_t i = 0; i < json_array_size (disks) && !found; i++)
-    {
-        const char *v, *s, *p, *f;
-        found = json_unpack (json_array_get (disks, i), "{s:s, s:s, s:s, s:s}", "vm", &v, "snapshot", &s, "path", &p,
-                             "file", &f)
-                    == 0
-                && strcmp (v, vm) == 0 && strcmp (s, snapshot) == 0 && strcmp (p, path) == 0;
-        if (found)
-            snprintf (file, size, "%s", f);
-    }
-    json_decref (root);
-    return found;
-}
-
-bool
-double_find_disk (const char *vm, const char *snapshot, const char *path, char *file, size_t size)
+find_in_lines (const char *vm, const char *snapshot, const char *path, char *file, size_t size)
 {
     for (int i = 0; i < line_count; i++)
     {
@@ -231,8 +210,39 @@ double_find_disk (const char *vm, const char *snapshot, const char *path, char *
         snprintf (file, size, "%s", wanted_file);
         return true;
     }
-    if (double_text ("map"))
-        return find_in_map (double_text ("map"), strncmp (vm, "moref=", 6) == 0 ? vm + 6 : vm, snapshot, path, file, size);
+    return false;
+}
+
+/* `map FILE`: the vCenter simulator's datastore-map.json, which changes: read at each opening. */
+static bool
+find_in_map (const char *vm, const char *snapshot, const char *path, char *file, size_t size)
+{
+    json_t *map = double_text ("map") ? json_load_file (double_text ("map"), 0, NULL) : NULL, *disk;
+    size_t index;
+    bool found = false;
+    vm += strncmp (vm, "moref=", 6) == 0 ? 6 : 0;
+    json_array_foreach (json_object_get (map, "disks"), index, disk)
+    {
+        const char *of_vm, *of_snapshot, *of_path, *of_file;
+        if (json_unpack (disk, "{s:s, s:s, s:s, s:s}", "vm", &of_vm, "snapshot", &of_snapshot, "path", &of_path, "file",
+                         &of_file)
+            != 0)
+            continue;
+        found = strcmp (vm, of_vm) == 0 && strcmp (snapshot, of_snapshot) == 0 && strcmp (path, of_path) == 0;
+        if (!found)
+            continue;
+        snprintf (file, size, "%s", of_file);
+        break;
+    }
+    json_decref (map);
+    return found;
+}
+
+bool
+double_find_disk (const char *vm, const char *snapshot, const char *path, char *file, size_t size)
+{
+    if (find_in_lines (vm, snapshot, path, file, size) || find_in_map (vm, snapshot, path, file, size))
+        return true;
     /* Without a server, a path is a path. */
     if (*vm || path[0] != '/')
         return false;
