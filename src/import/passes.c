@@ -8,8 +8,29 @@
 #include "import/internal.h"
 
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+char *
+import_journal_path (const struct import_disk *disk)
+{
+    return g_strdup_printf ("%s/%s.journal", vmf_work_get_dir (disk->import->work), disk->name);
+}
+
+bool
+import_journal_open (struct import_disk *disk, GError **error)
+{
+    struct vmf_import *import = disk->import;
+    const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, disk - import->disks);
+    g_autofree char *path = import_journal_path (disk);
+    g_autofree char *source = g_strdup_printf ("%s, disk %s", import->options.source, disk->name);
+    struct vmf_journal_subject subject = { source, disk->write_path, target->format, disk->size_bytes };
+    disk->journal = vmf_journal_open (path, &subject, error);
+    return disk->journal
+           && (vmf_journal_get_state (disk->journal) == VMF_JOURNAL_BEGUN
+               || vmf_journal_begin (disk->journal, &subject, error));
+}
 
 /* How many disks are copied at once. */
 static unsigned
@@ -127,6 +148,23 @@ import_bottleneck (struct import_disk *disk)
     return disk->copied ? NULL : vmf_mover_waits_for (&disk->waits, &disk->progress);
 }
 
+static struct vmf_import_disk_progress
+disk_progress (struct import_disk *disk, bool verifying)
+{
+    const struct vmf_mover_progress *from = &disk->progress;
+    if (verifying)
+        return (struct vmf_import_disk_progress){ .name = disk->name,
+                                                  .needed_bytes = disk->size_bytes,
+                                                  .done_bytes = disk->verified_bytes,
+                                                  .copied = disk->verified };
+    return (struct vmf_import_disk_progress){ .name = disk->name,
+                                              .needed_bytes = __atomic_load_n (&from->needed, __ATOMIC_RELAXED),
+                                              .done_bytes = __atomic_load_n (&from->done, __ATOMIC_RELAXED),
+                                              .read_bytes = __atomic_load_n (&from->read, __ATOMIC_RELAXED),
+                                              .copied = disk->copied,
+                                              .bottleneck = import_bottleneck (disk) };
+}
+
 void
 import_tell_progress (struct vmf_import *import, const char *stage)
 {
@@ -146,16 +184,6 @@ import_tell_progress (struct vmf_import *import, const char *stage)
     if (!import->events.progress)
         return;
     for (unsigned i = 0; i < import->n_disks; i++)
-    {
-        struct vmf_mover_progress *from = &import->disks[i].progress;
-        disks[i] = (struct vmf_import_disk_progress){
-            .name = import->disks[i].name,
-            .needed_bytes = __atomic_load_n (&from->needed, __ATOMIC_RELAXED),
-            .done_bytes = __atomic_load_n (&from->done, __ATOMIC_RELAXED),
-            .read_bytes = __atomic_load_n (&from->read, __ATOMIC_RELAXED),
-            .copied = import->disks[i].copied,
-            .bottleneck = import_bottleneck (&import->disks[i]),
-        };
-    }
+        disks[i] = disk_progress (&import->disks[i], strcmp (stage, "verify") == 0);
     import->events.progress (&progress, import->events.data);
 }
