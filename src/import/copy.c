@@ -243,6 +243,7 @@ watch (struct vmf_import *import, GError **error)
             if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
                 return false;
         tend_servers (import);
+        import_passes_drop_covered (import);
         if (copied && !was_copied)
             import_stage_end (import, "copy");
         import_tell_progress (import, copied ? "convert" : "copy");

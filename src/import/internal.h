@@ -55,6 +55,9 @@ struct import_disk
     struct vmf_mover_waits waits;
     struct vmf_mover_progress progress,
         first_pass; /* first_pass: of the source, when staged disks are moved behind it */
+    struct vmf_mover_options mover_options;
+    struct vmf_mover *mover;     /* while the thread is there */
+    struct vmf_extents *dropped; /* from the mover, as the conversion's overlay covers it */
     GThread *thread;
     GError *thread_error;
     bool thread_ended;           /* atomic: set by the thread as its last act */
@@ -98,6 +101,7 @@ struct vmf_import
     int64_t convert_started_us;
     uint64_t commit_done_bytes, commit_total_bytes;
     int64_t verify_told_us; /* when progress was told last */
+    int64_t covered_us;     /* when to look again what the overlays cover */
     GPtrArray *move_needed; /* struct vmf_extents* of staged disks */
     struct vmf_convert *conversion;
     struct vmf_convert_result *converted;
@@ -165,6 +169,8 @@ bool import_finish (struct vmf_import *import, GError **error);
    join waits for all and throws their errors away: cancel import->stop before. */
 bool import_passes_step (struct vmf_import *import, bool *all_ended, GError **error);
 void import_passes_join (struct vmf_import *import);
+/* Now and then: what the conversion has written or freed is not read any more. */
+void import_passes_drop_covered (struct vmf_import *import);
 /* DISK's journal in the work directory, made where it is not there. What it says is not looked at. */
 char *import_journal_path (const struct import_disk *disk);
 bool import_journal_open (struct import_disk *disk, GError **error);
