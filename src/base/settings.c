@@ -129,6 +129,31 @@ vmf_settings_free (struct vmf_settings *settings)
     g_free (settings);
 }
 
+static void
+copy_layer (GHashTable *from, GHashTable *to)
+{
+    GHashTableIter iter;
+    gpointer key, value;
+    g_hash_table_iter_init (&iter, from);
+    while (g_hash_table_iter_next (&iter, &key, &value))
+        g_hash_table_insert (to, key, g_strdup (value));
+}
+
+struct vmf_settings *
+vmf_settings_copy (const struct vmf_settings *settings)
+{
+    struct vmf_settings *copy = vmf_settings_new ();
+    copy_layer (settings->file, copy->file);
+    copy_layer (settings->set, copy->set);
+    return copy;
+}
+
+const char *
+vmf_settings_get_set (const struct vmf_settings *settings, const char *key)
+{
+    return g_hash_table_lookup (settings->set, key);
+}
+
 /* Levenshtein's distance, for "did you mean". Keys are short. */
 static size_t
 distance (const char *a, const char *b)

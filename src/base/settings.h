@@ -39,6 +39,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_settings, vmf_settings_free)
    (NOT_FOUND). What the file says wrong is USAGE, with the line's number. */
 bool vmf_settings_load (struct vmf_settings *settings, const char *path, GError **error);
 
+struct vmf_settings *vmf_settings_copy (const struct vmf_settings *settings);
+
+/* What --set said for KEY; NULL: nothing. Borrowed. */
+const char *vmf_settings_get_set (const struct vmf_settings *settings, const char *key);
+
 /* "key=value" from --set, over the file. An empty value takes an earlier --set of KEY back: the file's then holds, or
    the default. VMF_ERROR_USAGE. */
 bool vmf_settings_set (struct vmf_settings *settings, const char *pair, GError **error);

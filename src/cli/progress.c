@@ -28,6 +28,7 @@ struct line
     struct sample samples[SAMPLES];
     unsigned n_samples;
     unsigned last_tenth; /* LINES: the last multiple of 10 % that was printed */
+    bool verifying;      /* LINES: of the reading back */
 };
 
 struct vmf_progress
@@ -95,7 +96,8 @@ disk_text (struct vmf_progress *progress, const struct vmf_import_progress *now,
     uint64_t left = disk->needed_bytes > disk->done_bytes ? disk->needed_bytes - disk->done_bytes : 0;
     g_autofree char *eta = per_s ? vmf_text_from_duration ((int64_t)(left / per_s) * G_USEC_PER_SEC) : g_strdup ("?");
     if (disk->copied)
-        return g_strdup_printf ("%-8s copied, %s", disk->name, needed);
+        return g_strdup_printf ("%-8s %s, %s", disk->name, strcmp (now->stage, "verify") == 0 ? "verified" : "copied",
+                                needed);
     if (disk->needed_bytes == 0)
         return g_strdup_printf ("%-8s waiting", disk->name);
     return g_strdup_printf ("%-8s %3u %%  %s of %s  %s/s  %s left%s%s%s", disk->name,
@@ -157,6 +159,10 @@ print_steps (struct vmf_progress *progress, const struct vmf_import_progress *no
         g_autofree char *text = disk_text (progress, now, i);
         unsigned tenth =
             now->disks[i].copied ? 10 : percent (now->disks[i].done_bytes, now->disks[i].needed_bytes) / 10;
+        bool verifying = strcmp (now->stage, "verify") == 0;
+        if (verifying != line->verifying) /* it begins again */
+            line->last_tenth = 0;
+        line->verifying = verifying;
         if (tenth > line->last_tenth)
             fprintf (stderr, "%s\n", text);
         line->last_tenth = MAX (tenth, line->last_tenth);

@@ -63,6 +63,12 @@ vmf_chain_get_overlay_uri (const struct vmf_chain *chain)
     return chain->overlay_uri;
 }
 
+const char *
+vmf_chain_get_overlay_path (const struct vmf_chain *chain)
+{
+    return chain->overlay;
+}
+
 bool
 vmf_chain_has_overlay (const char *work_dir, const char *name)
 {

@@ -46,6 +46,9 @@ const char *vmf_chain_get_target_uri (const struct vmf_chain *chain);
  */
 const char *vmf_chain_get_overlay_uri (const struct vmf_chain *chain);
 
+/* The overlay's file: a qcow2 of the disk's size, without a backing file's name in it. Borrowed; NULL: no overlay. */
+const char *vmf_chain_get_overlay_path (const struct vmf_chain *chain);
+
 /* How many bytes of the target are here now, in whole clusters: what the mover wrote and what copy-on-read brought. */
 bool vmf_chain_present_bytes (struct vmf_chain *chain, uint64_t *present_bytes, GError **error);
 

@@ -94,6 +94,27 @@ flush_then_journal (struct vmf_mover *mover)
         mover_fail (mover, g_error_new (VMF_ERROR, VMF_ERROR_FAILED, "the target: %s", vmf_nbd_words ()));
 }
 
+/* What the pass has passed since the last mark is done, but for what was dropped there. */
+static void
+encode_mark (struct vmf_mover *mover, GByteArray *records)
+{
+    uint64_t from = mover->marked, to = mark (mover);
+    struct vmf_journal_record record = { VMF_JOURNAL_MARK, mover->options->pass, from, to - from, NULL };
+    struct vmf_extent one;
+    if (to <= from)
+        return;
+    vmf_journal_encode (mover->options->journal, records, &record);
+    for (uint64_t at = from; vmf_extents_next (mover->dropped, at, &one) && one.offset < to;
+         at = one.offset + one.length)
+    {
+        record = (struct vmf_journal_record){ VMF_JOURNAL_AGAIN, mover->options->pass, one.offset,
+                                              MIN (one.length, to - one.offset), NULL };
+        vmf_journal_encode (mover->options->journal, records, &record);
+    }
+    vmf_extents_remove (mover->dropped, 0, to);
+    mover->marked = to;
+}
+
 static void
 begin (struct vmf_mover *mover, int64_t now_us)
 {
@@ -108,10 +129,7 @@ begin (struct vmf_mover *mover, int64_t now_us)
     mover->dirty = false;
     checkpoint->running = true;
     if (mover->options->journal)
-    {
-        struct vmf_journal_record record = { VMF_JOURNAL_MARK, mover->options->pass, 0, mark (mover), NULL };
-        vmf_journal_encode (mover->options->journal, checkpoint->records, &record);
-    }
+        encode_mark (mover, checkpoint->records);
     flush_then_journal (mover);
 }
 

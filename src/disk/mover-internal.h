@@ -98,8 +98,10 @@ struct vmf_mover
     struct checkpoint checkpoint;
     GByteArray *pending; /* encoded records of what was written since the checkpoint began */
     uint64_t pending_bytes, busy_bytes;
-    int64_t checkpoint_us; /* when the last began */
-    bool dirty;            /* written since the last flush */
+    struct vmf_extents *dropped; /* not behind the last mark: never done by the journal's account */
+    uint64_t marked;             /* what marks have said so far reaches to here */
+    int64_t checkpoint_us;       /* when the last began */
+    bool dirty;                  /* written since the last flush */
 
     GThreadPool *workers;
     GAsyncQueue *worked; /* struct task* */

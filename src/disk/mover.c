@@ -88,6 +88,7 @@ vmf_mover_new (const struct vmf_mover_options *options)
     mover->tuning.growing = true;
     mover->request_bytes = REQUEST_MIN_BYTES;
     mover->pending = g_byte_array_new ();
+    mover->dropped = vmf_extents_new ();
     mover->checkpoint.records = g_byte_array_new ();
     mover->worked = g_async_queue_new ();
     mover->inbox = g_async_queue_new_full (g_free);
@@ -131,6 +132,7 @@ vmf_mover_free (struct vmf_mover *mover)
     vmf_budget_leave (mover->budget);
     vmf_budget_free (mover->own_budget);
     vmf_queue_free (mover->queue);
+    vmf_extents_free (mover->dropped);
     g_clear_error (&mover->checkpoint.error);
     g_clear_error (&mover->failure);
     g_byte_array_unref (mover->pending);
@@ -394,6 +396,16 @@ add_again (struct vmf_mover *mover, const struct change *one)
     mover->dirty = true;
 }
 
+/* A mark must not say that it is done. */
+static void
+drop (struct vmf_mover *mover, const struct change *one)
+{
+    uint64_t bytes = vmf_queue_drop (mover->queue, one->offset, one->length);
+    mover_count (&mover->progress->needed, -bytes);
+    if (bytes > 0)
+        vmf_extents_add (mover->dropped, one->offset, one->length);
+}
+
 static void
 take_inbox (struct vmf_mover *mover)
 {
@@ -403,7 +415,7 @@ take_inbox (struct vmf_mover *mover)
         if (one->add)
             add_again (mover, one);
         else
-            mover_count (&mover->progress->needed, -vmf_queue_drop (mover->queue, one->offset, one->length));
+            drop (mover, one);
         g_free (one);
     }
 }

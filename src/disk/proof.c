@@ -277,6 +277,8 @@ finish_read (struct reader *reader, GError **error)
     }
     reader->first = (reader->first + 1) % READS;
     reader->n--;
+    if (reader->options->tell)
+        reader->options->tell (read->offset + read->length, reader->options->tell_data);
     return take_read (reader, read, error);
 }
 
@@ -372,8 +374,8 @@ read_all (struct reader *reader, GError **error)
             g_array_set_size (status, 0); /* less than a block was said: read it */
         if (!walk_window (reader, at, length, status, error))
             return false;
-        if (options->done_bytes)
-            __atomic_store_n (options->done_bytes, at + length, __ATOMIC_RELAXED);
+        if (options->tell)
+            options->tell (at + length, options->tell_data);
     }
     return drain (reader, error);
 }

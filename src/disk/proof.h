@@ -46,7 +46,8 @@ struct vmf_proof_options
     bool unknown_is_zero;                 /* with TABLE: what it does not know must be zero; else anything */
     const struct vmf_extents *except;     /* with TABLE: what was changed since, whole blocks; NULL: nothing */
     GPtrArray *differences;               /* with TABLE: char*, a sentence for each run of blocks that differs */
-    uint64_t *done_bytes;                 /* atomic; may be NULL */
+    void (*tell) (uint64_t done_bytes, void *data); /* called after each MiB or so; may be NULL */
+    void *tell_data;
     GCancellable *cancellable;
 };
 

@@ -14,7 +14,9 @@ vmf_receipt_disk (const char *name, const char *source, const char *target, cons
                   const struct vmf_proof *proof, bool verified)
 {
     uint64_t zero_bytes = read ? read->known_bytes - read->data_bytes : progress->zero;
-    uint64_t hole_bytes = read ? progress->needed - read->known_bytes : progress->hole;
+    uint64_t hole_bytes = !read                                  ? progress->hole
+                          : progress->needed > read->known_bytes ? progress->needed - read->known_bytes
+                                                                 : 0;
     return json_pack ("{s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:I}, s:b, s:o}", "name", name, "source", source,
                       "target", target, "format", format, "counts", "data_bytes", (json_int_t)proof->data_bytes,
                       "zero_bytes", (json_int_t)zero_bytes, "hole_bytes", (json_int_t)hole_bytes, "free_bytes",

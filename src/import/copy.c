@@ -23,22 +23,16 @@ static bool
 open_journal (struct import_disk *disk, GError **error)
 {
     struct vmf_import *import = disk->import;
-    g_autofree char *path = g_strdup_printf ("%s/%s.journal", vmf_work_get_dir (import->work), disk->name);
-    g_autofree char *source = g_strdup_printf ("%s, disk %s", import->options.source, disk->name);
-    struct vmf_journal_subject subject = { source, disk->write_path, disk->chain_options.target_format,
-                                           disk->size_bytes };
     const struct vmf_sample_place places[] = {
         { "source", vmf_server_get_uri (disk->server), NULL, import->sequential },
         { "target", vmf_chain_get_target_uri (disk->chain), NULL, false },
     };
     if (import->staged)
         return true;
-    disk->journal = vmf_journal_open (path, &subject, error);
-    if (!disk->journal)
-        return false;
-    if (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN)
-        return vmf_journal_begin (disk->journal, &subject, error);
-    return vmf_proof_check_samples (disk->journal, disk->name, places, G_N_ELEMENTS (places), import->stop, error);
+    return import_journal_open (disk, error)
+           && (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN
+               || vmf_proof_check_samples (disk->journal, disk->name, places, G_N_ELEMENTS (places), import->stop,
+                                           error));
 }
 
 /* Does the conversion read from the source what is not here yet? */
@@ -262,6 +256,7 @@ watch_step (struct vmf_import *import, bool *copied, GError **error)
         if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
             return false;
     tend_servers (import);
+    import_passes_drop_covered (import);
     tell_source (import);
     return was_copied || !*copied || end_copy (import, error);
 }

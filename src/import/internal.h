@@ -65,17 +65,23 @@ struct import_disk
     struct vmf_mover_waits waits;
     struct vmf_mover_progress progress,
         first_pass; /* first_pass: of the source, when staged disks are moved behind it */
+    struct vmf_mover_options mover_options;
+    struct vmf_mover *mover;     /* while the thread is there */
+    struct vmf_extents *dropped; /* from the mover, as the conversion's overlay covers it */
     GThread *thread;
     GError *thread_error;
     bool thread_ended;           /* atomic: set by the thread as its last act */
     struct vmf_extents *changed; /* by the conversion; NULL: not known */
     bool copied, released, committed;
+    uint64_t verified_bytes; /* how far it was read back */
+    bool verified;           /* to its end */
 };
 
 struct vmf_import
 {
     struct vmf_import_options options;
     const struct vmf_settings *settings;
+    struct vmf_settings *own_settings; /* of a resumed one: with what --set said at the start; NULL: the caller's */
     struct vmf_import_events events;
     GCancellable *cancellable; /* the user's; every wait listens to it */
     GCancellable *stop;        /* ours: cancelled with the user's, or when one part failed and the others must end */
@@ -106,6 +112,8 @@ struct vmf_import
     struct vmf_map *map;
     int64_t convert_started_us;
     uint64_t commit_done_bytes, commit_total_bytes;
+    int64_t verify_told_us; /* when progress was told last */
+    int64_t covered_us;     /* when to look again what the overlays cover */
     GPtrArray *move_needed; /* struct vmf_extents* of staged disks */
     struct vmf_convert *conversion;
     struct vmf_convert_result *converted;
@@ -160,13 +168,15 @@ bool import_move_staged (struct vmf_import *import, GError **error);
 /* state.c: what --resume needs. */
 bool import_state_save (struct vmf_import *import, enum import_resume stage, GError **error);
 bool import_state_load (struct vmf_import *import, const char *work_dir, GError **error);
-uint64_t import_state_size (const struct vmf_import *import, unsigned disk); /* bytes */
-GPtrArray *import_state_disks (const struct vmf_import *import);             /* struct vmf_target_disk* */
+uint64_t import_state_size (const struct vmf_import *import, unsigned disk);   /* bytes */
+uint64_t import_state_needed (const struct vmf_import *import, unsigned disk); /* what was copied; 0: it was not yet */
+GPtrArray *import_state_disks (const struct vmf_import *import);               /* struct vmf_target_disk* */
 
 /* control.c: the control socket. */
 void import_control_open (struct vmf_import *import);
 
-/* verify.c: reading back, and the receipt. note_changes comes before the overlays are committed. */
+/* verify.c: reading back, and the receipt. note_changes comes before the overlays are committed; a resumed import finds
+   what it noted in the work directory. */
 bool import_note_changes (struct vmf_import *import, GError **error);
 bool import_verify (struct vmf_import *import, GError **error);
 
@@ -178,6 +188,11 @@ bool import_finish (struct vmf_import *import, GError **error);
    join waits for all and throws their errors away: cancel import->stop before. */
 bool import_passes_step (struct vmf_import *import, bool *all_ended, GError **error);
 void import_passes_join (struct vmf_import *import);
+/* Now and then: what the conversion has written or freed is not read any more. */
+void import_passes_drop_covered (struct vmf_import *import);
+/* DISK's journal in the work directory, made where it is not there. What it says is not looked at. */
+char *import_journal_path (const struct import_disk *disk);
+bool import_journal_open (struct import_disk *disk, GError **error);
 /* Returns when a thread or the conversion has ended, or after TIMEOUT_MS; false, CANCELLED, once import->stop is. */
 bool import_wait_for_events (struct vmf_import *import, int timeout_ms, GError **error);
 /* What DISK waited for most of late; NULL: nothing, or it is copied. */

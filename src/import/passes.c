@@ -5,11 +5,39 @@
  * are started by the main thread only (base/child.h), so all that the movers need is up before they begin.
  */
 #include "base/error.h"
+#include "disk/mover-covered.h"
 #include "import/internal.h"
 
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+enum
+{
+    COVERED_EVERY_US = 1000 * 1000,
+    COVERED_REST = 50, /* looking takes at most one part of so many */
+};
+
+char *
+import_journal_path (const struct import_disk *disk)
+{
+    return g_strdup_printf ("%s/%s.journal", vmf_work_get_dir (disk->import->work), disk->name);
+}
+
+bool
+import_journal_open (struct import_disk *disk, GError **error)
+{
+    struct vmf_import *import = disk->import;
+    const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, disk - import->disks);
+    g_autofree char *path = import_journal_path (disk);
+    g_autofree char *source = g_strdup_printf ("%s, disk %s", import->options.source, disk->name);
+    struct vmf_journal_subject subject = { source, disk->write_path, target->format, disk->size_bytes };
+    disk->journal = vmf_journal_open (path, &subject, error);
+    return disk->journal
+           && (vmf_journal_get_state (disk->journal) == VMF_JOURNAL_BEGUN
+               || vmf_journal_begin (disk->journal, &subject, error));
+}
 
 /* How many disks are copied at once. */
 static unsigned
@@ -23,8 +51,19 @@ static void *
 mover_thread (void *data)
 {
     struct import_disk *disk = data;
+    vmf_mover_run (disk->mover, &disk->thread_error);
+    __atomic_store_n (&disk->thread_ended, true, __ATOMIC_RELEASE);
+    eventfd_write (disk->import->wake_fd, 1);
+    return NULL;
+}
+
+static void
+start_mover (struct import_disk *disk)
+{
     struct vmf_import *import = disk->import;
-    struct vmf_mover_options options = {
+    g_free (disk->source_uri);
+    disk->source_uri = g_strdup (vmf_server_get_uri (disk->server));
+    disk->mover_options = (struct vmf_mover_options){
         .name = disk->name,
         .source_uri = disk->source_uri,
         .target_uri = vmf_chain_get_target_uri (disk->chain),
@@ -42,18 +81,49 @@ mover_thread (void *data)
         .cancellable = import->stop,
         .progress = &disk->progress,
     };
-    g_autoptr (vmf_mover) mover = vmf_mover_new (&options);
-    vmf_mover_run (mover, &disk->thread_error);
-    __atomic_store_n (&disk->thread_ended, true, __ATOMIC_RELEASE);
-    eventfd_write (import->wake_fd, 1);
-    return NULL;
+    disk->thread_ended = false;
+    disk->mover = vmf_mover_new (&disk->mover_options);
+    disk->thread = g_thread_new ("mover", mover_thread, disk);
+}
+
+static void
+end_mover (struct import_disk *disk)
+{
+    g_thread_join (g_steal_pointer (&disk->thread));
+    g_clear_pointer (&disk->mover, vmf_mover_free);
+    g_clear_pointer (&disk->dropped, vmf_extents_free);
+}
+
+/* It only saves reading: what cannot be seen is read. */
+static void
+drop_covered (struct import_disk *disk)
+{
+    const char *path = disk->chain ? vmf_chain_get_overlay_path (disk->chain) : NULL;
+    g_autoptr (GError) error = NULL;
+    if (!path || !disk->thread)
+        return;
+    disk->dropped = disk->dropped ? disk->dropped : vmf_extents_new ();
+    if (!vmf_covered_drop (disk->mover, path, disk->size_bytes, disk->dropped, &error))
+        g_debug ("%s: what the conversion covers is not known: %s", disk->name, error->message);
+}
+
+void
+import_passes_drop_covered (struct vmf_import *import)
+{
+    int64_t begin_us = g_get_monotonic_time ();
+    if (begin_us < import->covered_us)
+        return;
+    for (unsigned i = 0; i < import->n_disks; i++)
+        drop_covered (&import->disks[i]);
+    int64_t took_us = g_get_monotonic_time () - begin_us;
+    import->covered_us = begin_us + MAX (COVERED_EVERY_US, COVERED_REST * took_us);
 }
 
 /* Takes the result of a mover that has ended. */
 static bool
 collect (struct import_disk *disk, GError **error)
 {
-    g_thread_join (g_steal_pointer (&disk->thread));
+    end_mover (disk);
     disk->copied = disk->thread_error == NULL;
     if (disk->thread_error)
         g_propagate_error (error, g_steal_pointer (&disk->thread_error));
@@ -80,10 +150,7 @@ import_passes_step (struct vmf_import *import, bool *all_ended, GError **error)
         struct import_disk *disk = &import->disks[i];
         if (disk->thread || disk->copied)
             continue;
-        disk->thread_ended = false;
-        g_free (disk->source_uri);
-        disk->source_uri = g_strdup (vmf_server_get_uri (disk->server));
-        disk->thread = g_thread_new ("mover", mover_thread, disk);
+        start_mover (disk);
         running++;
     }
     *all_ended = copied == import->n_disks;
@@ -97,7 +164,7 @@ import_passes_join (struct vmf_import *import)
     {
         struct import_disk *disk = &import->disks[i];
         if (disk->thread)
-            g_thread_join (g_steal_pointer (&disk->thread));
+            end_mover (disk);
         g_clear_error (&disk->thread_error);
     }
 }
@@ -128,6 +195,23 @@ import_bottleneck (struct import_disk *disk)
     return disk->copied ? NULL : vmf_mover_waits_for (&disk->waits, &disk->progress);
 }
 
+static struct vmf_import_disk_progress
+disk_progress (struct import_disk *disk, bool verifying)
+{
+    const struct vmf_mover_progress *from = &disk->progress;
+    if (verifying)
+        return (struct vmf_import_disk_progress){ .name = disk->name,
+                                                  .needed_bytes = disk->size_bytes,
+                                                  .done_bytes = disk->verified_bytes,
+                                                  .copied = disk->verified };
+    return (struct vmf_import_disk_progress){ .name = disk->name,
+                                              .needed_bytes = __atomic_load_n (&from->needed, __ATOMIC_RELAXED),
+                                              .done_bytes = __atomic_load_n (&from->done, __ATOMIC_RELAXED),
+                                              .read_bytes = __atomic_load_n (&from->read, __ATOMIC_RELAXED),
+                                              .copied = disk->copied,
+                                              .bottleneck = import_bottleneck (disk) };
+}
+
 void
 import_tell_progress (struct vmf_import *import, const char *stage)
 {
@@ -147,16 +231,6 @@ import_tell_progress (struct vmf_import *import, const char *stage)
     if (!import->events.progress)
         return;
     for (unsigned i = 0; i < import->n_disks; i++)
-    {
-        struct vmf_mover_progress *from = &import->disks[i].progress;
-        disks[i] = (struct vmf_import_disk_progress){
-            .name = import->disks[i].name,
-            .needed_bytes = __atomic_load_n (&from->needed, __ATOMIC_RELAXED),
-            .done_bytes = __atomic_load_n (&from->done, __ATOMIC_RELAXED),
-            .read_bytes = __atomic_load_n (&from->read, __ATOMIC_RELAXED),
-            .copied = import->disks[i].copied,
-            .bottleneck = import_bottleneck (&import->disks[i]),
-        };
-    }
+        disks[i] = disk_progress (&import->disks[i], strcmp (stage, "verify") == 0);
     import->events.progress (&progress, import->events.data);
 }

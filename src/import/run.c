@@ -129,6 +129,7 @@ vmf_import_free (struct vmf_import *import)
     vmf_control_free (import->control);
     vmf_pace_free (import->pace);
     vmf_budget_free (import->budget);
+    vmf_settings_free (import->own_settings);
     vmf_work_free (import->work);
     g_ptr_array_unref (import->findings);
     g_ptr_array_unref (import->move_needed);
@@ -239,6 +240,7 @@ adopt_target (struct vmf_import *import, GError **error)
         import->disks[i].write_path = g_strdup (target->path);
         if (import->disks[i].size_bytes == 0)
             import->disks[i].size_bytes = import_state_size (import, i);
+        import->disks[i].progress.needed = import_state_needed (import, i);
     }
     return true;
 }
@@ -278,6 +280,10 @@ end_finished (struct vmf_import *import, GError **error)
     import->finished = true;
     import->result = g_strdup (import->vm->name);
     import_say (import, VMF_IMPORT_NOTE, "this import had finished; only its work directory was left");
+    if (import->options.verify || import->options.receipt)
+        import_say (
+            import, VMF_IMPORT_WARNING,
+            "its disks were not read back: the VM stands, and may have run since; give --verify from the start");
     return vmf_target_undo_leftovers (vmf_work_get_dir (import->work), NULL, error);
 }
 

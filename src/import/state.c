@@ -3,7 +3,7 @@
  *
  * Written whole and synced at each step that must not be done twice: the target's disks are there, the guest is
  * converted, the overlays are committed. What is not in it is found again: the source is described anew, the map read
- * anew.
+ * anew, the host's configuration file too. What --set said is in it.
  */
 #include "base/error.h"
 #include "import/internal.h"
@@ -97,6 +97,51 @@ options_from_json (struct vmf_import *import, const json_t *json)
     options->replace = json_is_true (json_object_get (json, "replace"));
 }
 
+/* ---- settings ---- */
+
+/* What the user set for this import, but not where its own files are, which the work directory decides. No setting
+   holds a secret, and one that does must not begin like this. */
+static bool
+is_of_the_import (const char *key)
+{
+    static const char *const begins[] = { "copy.", "convert.", "domain.", "libguestfs.", "virtio_win" };
+    for (size_t i = 0; i < G_N_ELEMENTS (begins); i++)
+        if (g_str_has_prefix (key, begins[i]))
+            return true;
+    return false;
+}
+
+static json_t *
+settings_to_json (const struct vmf_settings *settings)
+{
+    json_t *json = json_object ();
+    for (const struct vmf_setting *setting = vmf_settings_table (); setting->key; setting++)
+    {
+        const char *value = vmf_settings_get_set (settings, setting->key);
+        if (value && is_of_the_import (setting->key))
+            json_object_set_new (json, setting->key, json_string (value));
+    }
+    return json;
+}
+
+/* What --set says now goes before. */
+static void
+settings_from_json (struct vmf_import *import, json_t *json)
+{
+    const char *key;
+    json_t *value;
+    import->own_settings = vmf_settings_copy (import->settings);
+    json_object_foreach (json, key, value)
+    {
+        g_autoptr (GError) error = NULL;
+        g_autofree char *pair = g_strdup_printf ("%s=%s", key, json_string_value (value));
+        if (!vmf_settings_get_set (import->settings, key) && json_is_string (value) && is_of_the_import (key)
+            && !vmf_settings_set (import->own_settings, pair, &error))
+            import_say (import, VMF_IMPORT_WARNING, "a setting of the import's start is not used: %s", error->message);
+    }
+    import->settings = import->own_settings;
+}
+
 /* ---- what the conversion found ---- */
 
 static json_t *
@@ -167,9 +212,10 @@ disks_to_json (const struct vmf_import *import)
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         const struct vmf_target_disk *disk = g_ptr_array_index (import->target_disks, i);
-        json_array_append_new (array, json_pack ("{s:s, s:s, s:s, s:b, s:I}", "path", disk->path, "final_path",
+        json_array_append_new (array, json_pack ("{s:s, s:s, s:s, s:b, s:I, s:I}", "path", disk->path, "final_path",
                                                  disk->final_path, "format", disk->format, "block", disk->block,
-                                                 "size_bytes", (json_int_t)import->disks[i].size_bytes));
+                                                 "size_bytes", (json_int_t)import->disks[i].size_bytes, "needed_bytes",
+                                                 (json_int_t)import->disks[i].progress.needed));
     }
     return array;
 }
@@ -203,14 +249,23 @@ import_state_size (const struct vmf_import *import, unsigned disk)
     return (uint64_t)json_integer_value (json_object_get (json, "size_bytes"));
 }
 
+uint64_t
+import_state_needed (const struct vmf_import *import, unsigned disk)
+{
+    const json_t *json = json_array_get (json_object_get (import->state, "disks"), disk);
+    return import->resume == IMPORT_RESUME_COPY ? 0
+                                                : (uint64_t)json_integer_value (json_object_get (json, "needed_bytes"));
+}
+
 /* ---- the file ---- */
 
 bool
 import_state_save (struct vmf_import *import, enum import_resume stage, GError **error)
 {
     g_autofree char *path = state_path (vmf_work_get_dir (import->work));
-    json_t *state = json_pack ("{s:s, s:i, s:s, s:o, s:o}", "kind", "vmferry import", "version", 1, "stage",
-                               stages[stage], "options", options_to_json (import), "disks", disks_to_json (import));
+    json_t *state = json_pack ("{s:s, s:i, s:s, s:o, s:o, s:o}", "kind", "vmferry import", "version", 1, "stage",
+                               stages[stage], "options", options_to_json (import), "set",
+                               settings_to_json (import->settings), "disks", disks_to_json (import));
     if (state && import->converted)
         json_object_set_new (state, "converted", converted_to_json (import->converted));
     char *text = state ? json_dumps (state, JSON_INDENT (1)) : NULL;
@@ -246,6 +301,7 @@ import_state_load (struct vmf_import *import, const char *work_dir, GError **err
             import->resume = (enum import_resume)i;
     import->resumed = true;
     options_from_json (import, json_object_get (import->state, "options"));
+    settings_from_json (import, json_object_get (import->state, "set"));
     const json_t *converted = json_object_get (import->state, "converted");
     if (converted && import->resume != IMPORT_RESUME_COPY)
         import->converted = converted_from_json (converted);

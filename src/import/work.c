@@ -306,7 +306,7 @@ static int
 remove_passing (const char *path, const struct stat *info, int type, struct FTW *where)
 {
     static const char *const kept[] = { VMF_WORK_STATE_NAME, LOCK_NAME, NOTE_SUFFIX, VMF_SOURCE_HOLDS_NAME, "undo",
-                                        ".journal",          ".qcow2" };
+                                        ".journal",          ".qcow2",  ".changed" };
     bool keep = where->level == 0;
     for (size_t i = 0; where->level == 1 && i < G_N_ELEMENTS (kept); i++)
         keep = keep || g_str_has_suffix (path, kept[i]);

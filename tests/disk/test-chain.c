@@ -2,10 +2,12 @@
 /* The chain of DESIGN idea 3 with real daemons, a mover and a "conversion" that writes through the overlay's port. */
 #include "base/error.h"
 #include "disk/chain.h"
+#include "disk/mover-covered.h"
 #include "disk/mover.h"
 #include "disk/nbd.h"
 #include "disk/zero.h"
 #include "fixture.h"
+#include <jansson.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -107,6 +109,118 @@ commit (struct vmf_chain *chain)
     }
     vmf_chain_close (chain, NULL, &error);
     g_assert_no_error (error);
+}
+
+/* What QEMU's own program says is in the overlay. */
+static uint64_t
+mapped_by_qemu (const char *overlay)
+{
+    g_autofree char *text = fixture_run ("qemu-img", "map", "-U", "--output=json", "-f", "qcow2", overlay, NULL);
+    json_t *map = json_loads (text, 0, NULL), *one;
+    uint64_t bytes = 0;
+    size_t i;
+    json_array_foreach (map, i, one)
+    {
+        bytes +=
+            json_is_true (json_object_get (one, "present")) ? json_integer_value (json_object_get (one, "length")) : 0;
+    }
+    json_decref (map);
+    return bytes;
+}
+
+static bool
+has (const struct vmf_extents *set, uint64_t offset, uint64_t length)
+{
+    struct vmf_extent found;
+    return vmf_extents_next (set, offset, &found) && found.offset == offset && found.length >= length;
+}
+
+/* A pass over what is left when the conversion has written 128 KiB at 1 MiB and freed 512 KiB at 3 MiB. */
+static void
+copy_rest (struct setting *s, struct vmf_chain *chain, struct vmf_journal *journal)
+{
+    GError *error = NULL;
+    const char *overlay = vmf_chain_get_overlay_path (chain);
+    g_autoptr (vmf_extents) all = vmf_extents_new (), dropped = vmf_extents_new ();
+    vmf_extents_add (all, 0, SIZE);
+    struct vmf_mover_options options = { .name = "sda",
+                                         .source_uri = s->source_uri,
+                                         .target_uri = vmf_chain_get_target_uri (chain),
+                                         .size_bytes = SIZE,
+                                         .needed = all,
+                                         .skip_present = true,
+                                         .journal = journal,
+                                         .pass = 1,
+                                         .progress = &s->progress };
+    g_autoptr (vmf_mover) mover = vmf_mover_new (&options);
+    vmf_covered_drop (mover, overlay, SIZE, dropped, &error);
+    g_assert_no_error (error);
+    g_assert_cmpuint (vmf_extents_total (dropped), ==, 640 * 1024);
+    g_assert_cmpuint (vmf_extents_total (dropped), ==, mapped_by_qemu (overlay));
+    g_assert_true (has (dropped, 1 << 20, 128 * 1024) && has (dropped, 3 << 20, 512 * 1024));
+    vmf_mover_run (mover, &error);
+    g_assert_no_error (error);
+}
+
+/* X1: what the conversion has written or freed before it was read is not read; the overlay covers it at the end, and
+   the journal does not call it done, for a new overlay would not cover it. */
+static void
+test_covered_is_not_read (const void *format)
+{
+    struct setting s;
+    GError *error = NULL;
+    set_up (&s, format);
+    g_autofree char *path = g_build_filename (s.folder, "sda.journal", NULL);
+    struct vmf_journal_subject subject = { "source", "target", format, SIZE };
+    struct vmf_journal *journal = vmf_journal_open (path, &subject, &error);
+    vmf_journal_begin (journal, &subject, &error);
+    g_autoptr (vmf_chain) chain = vmf_chain_start (&s.options, NULL, &error);
+    g_assert_no_error (error);
+    g_autofree char *first = in_room (&s, "write -P 0x5a 1M 128k");
+    g_autofree char *second = in_room (&s, "discard 3M 512k");
+    g_autofree char *third = in_room (&s, "flush");
+    copy_rest (&s, chain, journal);
+    g_assert_cmpuint (s.progress.read, ==, SIZE / 2 - 640 * 1024);
+    g_assert_cmpuint (s.progress.needed, ==, SIZE - 640 * 1024);
+    g_assert_cmpuint (s.progress.done, ==, s.progress.needed);
+    vmf_journal_free (journal);
+    g_autoptr (vmf_journal) again = vmf_journal_open (path, &subject, &error);
+    g_assert_no_error (error);
+    g_autoptr (vmf_extents) done = vmf_journal_done (again, 1);
+    g_assert_true (has (done, 0, 1 << 20) && has (done, (1 << 20) + 128 * 1024, 512 * 1024));
+    g_assert_false (has (done, 1 << 20, 1) || has (done, (1 << 20) + 64 * 1024, 1) || has (done, 3 << 20, 1)
+                    || has (done, (3 << 20) + 448 * 1024, 1));
+    vmf_chain_release_source (chain, &s.options, &error);
+    g_assert_no_error (error);
+    commit (chain);
+    g_autofree char *expected =
+        fixture_run ("qemu-io", "-f", "raw", "-c", "write -P 0x5a 1M 128k", "-c", "write -z 3M 512k", s.source, NULL);
+    g_autofree char *same = fixture_run ("qemu-img", "compare", "-f", "raw", "-F", format, s.source, s.target, NULL);
+    g_clear_pointer (&chain, vmf_chain_free);
+    tear_down (&s);
+}
+
+/* A file that is no overlay of this disk drops nothing. */
+static void
+test_not_an_overlay (void)
+{
+    char *folder = fixture_folder ();
+    g_autofree char *path = g_build_filename (folder, "o", NULL);
+    g_autoptr (vmf_extents) covered = vmf_extents_new ();
+    const char *const makes[][2] = { { "cluster_size=4k", "24M" },
+                                     { "extended_l2=on,cluster_size=64k", "24M" },
+                                     { "cluster_size=64k", "23M" } };
+    for (size_t i = 0; i < G_N_ELEMENTS (makes); i++)
+    {
+        GError *error = NULL;
+        g_autofree char *made =
+            fixture_run ("qemu-img", "create", "-q", "-f", "qcow2", "-o", makes[i][0], path, makes[i][1], NULL);
+        g_assert_false (vmf_covered_read (path, SIZE, covered, &error));
+        g_assert_error (error, VMF_ERROR, VMF_ERROR_CORRUPT);
+        g_clear_error (&error);
+    }
+    g_assert_cmpuint (vmf_extents_count (covered), ==, 0);
+    fixture_remove (folder);
 }
 
 /* A4 and PITFALLS 47: the guest is written and trimmed while it is copied; what counts at the end is the conversion's.
@@ -274,6 +388,9 @@ main (int argc, char **argv)
     g_test_init (&argc, &argv, NULL);
     g_test_add_data_func ("/disk/chain/A4-convert-beside-copy/qcow2", "qcow2", test_convert_beside_copy);
     g_test_add_data_func ("/disk/chain/A4-convert-beside-copy/raw", "raw", test_convert_beside_copy);
+    g_test_add_data_func ("/disk/chain/X1-covered-is-not-read/qcow2", "qcow2", test_covered_is_not_read);
+    g_test_add_data_func ("/disk/chain/X1-covered-is-not-read/raw", "raw", test_covered_is_not_read);
+    g_test_add_func ("/disk/chain/not-an-overlay", test_not_an_overlay);
     g_test_add_data_func ("/disk/chain/commit-fails/qcow2", "qcow2", test_commit_fails);
     g_test_add_data_func ("/disk/chain/C15-preallocate/qcow2", "qcow2", test_preallocate);
     g_test_add_data_func ("/disk/chain/C15-preallocate/raw", "raw", test_preallocate);
