@@ -16,6 +16,7 @@
 enum
 {
     FIRST_PORT = 10809, /* in the room, where nobody else listens */
+    RESTART_PAUSE_US = 2 * G_USEC_PER_SEC,
 };
 
 /* The journal of DISK; what an earlier import wrote there is looked at before it is believed. */
@@ -202,23 +203,23 @@ watch_conversion (struct vmf_import *import, GError **error)
     return false;
 }
 
-/* A source's helper that died is started again; mover and conversion connect to it by themselves. */
+/* A source's helper that died is started again, as often as needed: mover and conversion connect to it by themselves,
+   and the mover gives up in the end (copy.retry_s). */
 static void
-tend_servers (struct vmf_import *import)
+tend_server (struct vmf_import *import, struct import_disk *disk)
 {
-    for (unsigned i = 0; i < import->n_disks; i++)
-    {
-        struct import_disk *disk = &import->disks[i];
-        g_autoptr (GError) error = NULL;
-        if (!disk->server || vmf_server_is_running (disk->server))
-            continue;
-        g_autofree char *socket = g_strdup (vmf_server_get_socket (disk->server));
+    int64_t now_us = g_get_monotonic_time ();
+    g_autoptr (GError) error = NULL;
+    if (disk->released || (disk->server && vmf_server_is_running (disk->server)) || now_us < disk->restart_us)
+        return;
+    if (disk->server)
         import_say (import, VMF_IMPORT_WARNING, "the helper that reads %s has died; it is started again", disk->name);
-        g_clear_pointer (&disk->server, vmf_server_free);
-        disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, &error);
-        if (!disk->server)
-            import_say (import, VMF_IMPORT_WARNING, "%s", error->message);
-    }
+    g_clear_pointer (&disk->server, vmf_server_free);
+    g_autofree char *socket = import_source_socket (disk);
+    disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, &error);
+    disk->restart_us = now_us + RESTART_PAUSE_US;
+    if (!disk->server)
+        import_say (import, VMF_IMPORT_WARNING, "%s", error->message);
 }
 
 /* How far the copy is, for a source whose other end waits for it. */
@@ -255,7 +256,8 @@ watch_step (struct vmf_import *import, bool *copied, GError **error)
     for (unsigned i = 0; i < import->n_disks; i++)
         if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
             return false;
-    tend_servers (import);
+    for (unsigned i = 0; i < import->n_disks; i++)
+        tend_server (import, &import->disks[i]);
     import_passes_drop_covered (import);
     tell_source (import);
     return was_copied || !*copied || end_copy (import, error);

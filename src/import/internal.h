@@ -55,7 +55,8 @@ struct import_disk
     struct vmf_image *image;
     uint64_t size_bytes, expected_bytes, fetched_bytes, commit_bytes; /* expected: on the target, a guess */
     struct vmf_server *server;
-    char *source_uri; /* the server's, also while it is started again */
+    char *source_uri;   /* the server's, also while it is started again */
+    int64_t restart_us; /* not before, by g_get_monotonic_time */
     struct vmf_chain_options chain_options;
     struct vmf_chain *chain;
     struct vmf_journal *journal; /* NULL: staged */
@@ -157,6 +158,9 @@ void import_job_join (struct import_job *job); /* waits, throws the error away *
 /* The source is let go of: in a job, or (at the end, whatever it was) now. A failure is said and stops nothing. */
 void import_release_begin (struct vmf_import *import);
 void import_release_now (struct vmf_import *import);
+
+/* plan.c: where the helper of DISK's source listens. Caller frees. */
+char *import_source_socket (const struct import_disk *disk);
 
 /* copy.c: map, copy and convert, beside each other. */
 bool import_copy_and_convert (struct vmf_import *import, GError **error);

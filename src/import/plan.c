@@ -49,6 +49,7 @@ make_disks (struct vmf_import *import)
         struct import_disk *disk = &import->disks[i];
         disk->disk = vmf_vm_get_import_disk (import->vm, i);
         disk->name = vmf_disk_letter_name (i);
+        disk->import = import;
         disk->pace = vmf_pace_new (import->pace);
         disk->format = g_strdup (format);
         disk->preallocate = import->options.preallocate;
@@ -58,11 +59,14 @@ make_disks (struct vmf_import *import)
 bool
 import_describe (struct vmf_import *import, GError **error)
 {
+    const char *ca_file = vmf_settings_get_string (import->settings, "http.ca_file");
     struct vmf_source_options options = {
         .format = import->options.format,
         .work_dir = vmf_work_get_dir (import->work),
         .settings = import->settings,
         .shut_down = import->options.shut_down,
+        .ca_file = *ca_file ? ca_file : NULL,
+        .one_pass = true,
     };
     import_stage_begin (import, "describe");
     if (import->options.ask_password
@@ -122,11 +126,17 @@ expected_bytes (const struct import_disk *disk, GCancellable *cancellable)
     return MIN (disk->size_bytes, may_be_compressed ? held * COMPRESSION_GUESS : held);
 }
 
+char *
+import_source_socket (const struct import_disk *disk)
+{
+    return g_strdup_printf ("%s/%s-source.sock", vmf_work_get_dir (disk->import->work), disk->name);
+}
+
 /* X8: the helper that will serve the disk is started now, tells its size and has to give its first sector. */
 static bool
 open_disk (struct vmf_import *import, struct import_disk *disk, GError **error)
 {
-    g_autofree char *socket = g_strdup_printf ("%s/%s-source.sock", vmf_work_get_dir (import->work), disk->name);
+    g_autofree char *socket = import_source_socket (disk);
     char sector[SECTOR_BYTES];
     disk->image = import->source->ops->image (import->source, import->vm, disk->disk, import->stop, error);
     import->sequential |= disk->image && vmf_image_is_sequential (disk->image);

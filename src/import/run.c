@@ -236,7 +236,6 @@ adopt_target (struct vmf_import *import, GError **error)
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, i);
-        import->disks[i].import = import;
         import->disks[i].write_path = g_strdup (target->path);
         if (import->disks[i].size_bytes == 0)
             import->disks[i].size_bytes = import_state_size (import, i);
@@ -261,7 +260,6 @@ lock_target (struct vmf_import *import, GError **error)
     {
         struct import_disk *disk = &import->disks[i];
         const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, i);
-        disk->import = import;
         if (import->staged && !stage_disk (disk, error))
             return false;
         if (!import->staged)

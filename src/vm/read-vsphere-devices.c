@@ -48,11 +48,9 @@ static const char *const cards[][2] = {
 char *
 vmf_vsphere_device_type (const xmlNode *device)
 {
-    char *type = vmf_xml_attribute (device, "type");
-    char *colon = type ? strrchr (type, ':') : NULL;
-    if (colon)
-        memmove (type, colon + 1, strlen (colon));
-    return type ? type : g_strdup ("");
+    g_autofree char *type = vmf_xml_attribute (device, "type");
+    const char *colon = type ? strrchr (type, ':') : NULL;
+    return g_strdup (colon ? colon + 1 : type ? type : "");
 }
 
 static const xmlNode *

@@ -154,9 +154,11 @@ parse (const char *text, struct vmf_vsphere_address *address, GError **error)
 struct vmf_vsphere_address *
 vmf_vsphere_address_parse (const char *text, GError **error)
 {
-    g_autoptr (vmf_vsphere_address) address = g_new0 (struct vmf_vsphere_address, 1);
+    struct vmf_vsphere_address *address = g_new0 (struct vmf_vsphere_address, 1);
     address->query = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
-    return parse (text, address, error) ? g_steal_pointer (&address) : NULL;
+    if (!parse (text, address, error))
+        g_clear_pointer (&address, vmf_vsphere_address_free);
+    return address;
 }
 
 void

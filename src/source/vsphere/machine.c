@@ -221,18 +221,19 @@ describe_row (struct vmf_vsphere *vsphere, struct vmf_tree *tree, const struct v
     xmlDoc *doc = vmf_properties_one (vsphere, what, "VirtualMachine", row->moref, paths, cancellable, error);
     if (!doc)
         return NULL;
-    g_autoptr (vmf_vsphere_machine) machine = g_new0 (struct vmf_vsphere_machine, 1);
+    struct vmf_vsphere_machine *machine = g_new0 (struct vmf_vsphere_machine, 1);
     machine->moref = g_strdup (row->moref);
     machine->name = g_strdup (row->name);
-    bool ok = fill (vsphere, tree, xmlDocGetRootElement (doc), machine, cancellable, error);
+    if (!fill (vsphere, tree, xmlDocGetRootElement (doc), machine, cancellable, error))
+    {
+        g_autofree char *shown = vmf_text_printable (row->name, 200);
+        g_prefix_error (error, "VM '%s' (%s): ", shown, row->moref);
+        if (row->problem)
+            g_prefix_error (error, "%s; ", row->problem);
+        g_clear_pointer (&machine, vmf_vsphere_machine_free);
+    }
     xmlFreeDoc (doc);
-    if (ok)
-        return g_steal_pointer (&machine);
-    g_autofree char *shown = vmf_text_printable (row->name, 200);
-    g_prefix_error (error, "VM '%s' (%s): ", shown, row->moref);
-    if (row->problem)
-        g_prefix_error (error, "%s; ", row->problem);
-    return NULL;
+    return machine;
 }
 
 struct vmf_vsphere_machine *

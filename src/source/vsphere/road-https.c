@@ -72,7 +72,17 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
     g_autofree char *url_word = g_strconcat ("url=", url, NULL);
     g_autofree char *script =
         g_strdup_printf ("cookie-script=exec cat %s", quoted); /* nbdkit's own shell; no word is foreign */
-    const char *words[] = { "curl", url_word, script, "cookie-script-renew=" COOKIE_RENEW_S, trust, NULL };
+    /* A session that ended makes reads fail until another cookie is there: each try opens the disk anew. */
+    const char *words[] = { "--filter=retry",
+                            "curl",
+                            url_word,
+                            script,
+                            "cookie-script-renew=" COOKIE_RENEW_S,
+                            trust,
+                            "retries=30",
+                            "retry-delay=2",
+                            "retry-exponential=no",
+                            NULL };
     struct vmf_image_helper helper = { .words = (char **)words, .network = true };
     return vmf_image_new_helper (&helper, disk->capacity_bytes, error);
 }

@@ -240,7 +240,7 @@ find (struct rest *rest, const char *name, GHashTable *morefs, GError **error)
 GHashTable *
 vmf_tags_find (struct vmf_vsphere *vsphere, const char *tag, GCancellable *cancellable, GError **error)
 {
-    g_autofree struct rest *rest = g_new0 (struct rest, 1);
+    struct rest rest = { .vsphere = vsphere, .cancellable = cancellable };
     g_autoptr (GHashTable) morefs = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
     if (!vsphere->about.is_vcenter)
     {
@@ -248,9 +248,7 @@ vmf_tags_find (struct vmf_vsphere *vsphere, const char *tag, GCancellable *cance
                      vsphere->server);
         return NULL;
     }
-    rest->vsphere = vsphere;
-    rest->cancellable = cancellable;
-    bool ok = rest_open (rest, error) && rest_log_in (rest, error) && find (rest, tag, morefs, error);
-    rest_close (rest);
+    bool ok = rest_open (&rest, error) && rest_log_in (&rest, error) && find (&rest, tag, morefs, error);
+    rest_close (&rest);
     return ok ? g_steal_pointer (&morefs) : NULL;
 }
