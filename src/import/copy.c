@@ -203,6 +203,20 @@ watch_conversion (struct vmf_import *import, GError **error)
     return false;
 }
 
+/* Where a disk is to be found may have changed (an export's address): the source is asked again. */
+static bool
+renew_image (struct vmf_import *import, struct import_disk *disk, GError **error)
+{
+    if (!disk->image->helper)
+        return true;
+    struct vmf_image *image = import->source->ops->image (import->source, import->vm, disk->disk, import->stop, error);
+    if (!image)
+        return false;
+    vmf_image_free (disk->image);
+    disk->image = image;
+    return true;
+}
+
 /* A source's helper that died is started again, as often as needed: mover and conversion connect to it by themselves,
    and the mover gives up in the end (copy.retry_s). */
 static void
@@ -215,8 +229,11 @@ tend_server (struct vmf_import *import, struct import_disk *disk)
     if (disk->server)
         import_say (import, VMF_IMPORT_WARNING, "the helper that reads %s has died; it is started again", disk->name);
     g_clear_pointer (&disk->server, vmf_server_free);
-    g_autofree char *socket = import_source_socket (disk);
-    disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, &error);
+    if (renew_image (import, disk, &error))
+    {
+        g_autofree char *socket = import_source_socket (disk);
+        disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, &error);
+    }
     disk->restart_us = now_us + RESTART_PAUSE_US;
     if (!disk->server)
         import_say (import, VMF_IMPORT_WARNING, "%s", error->message);

@@ -24,7 +24,7 @@ struct vmf_vsphere_lease
     unsigned percent;
 };
 
-static void
+static bool
 report (struct vmf_vsphere_lease *lease, unsigned percent)
 {
     g_autoptr (GError) error = NULL;
@@ -32,8 +32,10 @@ report (struct vmf_vsphere_lease *lease, unsigned percent)
     call.request = vmf_request_new ("HttpNfcLeaseProgress", "HttpNfcLease", lease->moref);
     vmf_request_add_int (call.request, "percent", percent);
     vmf_request_end (call.request);
-    if (!vmf_call_do (lease->vsphere, &call, NULL, &error))
-        g_debug ("reporting progress: %s", error->message); /* whoever reads its URLs will hear of its end */
+    if (vmf_call_do (lease->vsphere, &call, NULL, &error))
+        return true;
+    g_debug ("reporting progress: %s", error->message); /* whoever reads its URLs will hear of its end */
+    return false;
 }
 
 static void *
@@ -179,6 +181,15 @@ vmf_vsphere_lease_set_percent (struct vmf_vsphere_lease *lease, unsigned percent
     g_mutex_lock (&lease->lock);
     lease->percent = MIN (percent, 100);
     g_mutex_unlock (&lease->lock);
+}
+
+bool
+vmf_vsphere_lease_lives (struct vmf_vsphere_lease *lease)
+{
+    g_mutex_lock (&lease->lock);
+    unsigned percent = lease->percent;
+    g_mutex_unlock (&lease->lock);
+    return report (lease, percent);
 }
 
 static void

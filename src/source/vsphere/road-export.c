@@ -26,6 +26,8 @@ unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
 static bool
 open_lease (struct vsphere_source *source, GCancellable *cancellable, GError **error)
 {
+    if (source->lease && !vmf_vsphere_lease_lives (source->lease))
+        vmf_vsphere_lease_end (g_steal_pointer (&source->lease), false);
     if (!source->lease)
         source->lease =
             vmf_vsphere_export (source->vsphere, source->machine->moref, source->snapshot, cancellable, error);

@@ -67,13 +67,7 @@ vmf_tree_read (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **
 {
     static const char *const types[] = { "Datacenter", "Folder", "ComputeResource", "HostSystem", NULL };
     static const char what[] = "reading folders and hosts";
-<<<<<<< HEAD
-    g_autoptr (vmf_tree) tree = g_new0 (struct vmf_tree, 1);
-    tree->nodes = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, free_node);
     g_autofree char *view = vmf_vsphere_view_new (vsphere, what, types, cancellable, error);
-=======
-    g_autofree char *view = vmf_view_new (vsphere, what, types, cancellable, error);
->>>>>>> w-a
     if (!view)
         return NULL;
     struct vmf_tree *tree = g_new0 (struct vmf_tree, 1);

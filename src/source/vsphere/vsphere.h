@@ -178,6 +178,8 @@ struct vmf_vsphere_lease *vmf_vsphere_export (struct vmf_vsphere *vsphere, const
 const GPtrArray *
 vmf_vsphere_lease_get_files (const struct vmf_vsphere_lease *lease); /* struct vmf_vsphere_lease_file* */
 void vmf_vsphere_lease_set_percent (struct vmf_vsphere_lease *lease, unsigned percent);
+/* Asks the server: false once it has ended it, as it does with the session that it was taken in. */
+bool vmf_vsphere_lease_lives (struct vmf_vsphere_lease *lease);
 /* Completes it, or aborts it. */
 void vmf_vsphere_lease_end (struct vmf_vsphere_lease *lease, bool complete);
 
