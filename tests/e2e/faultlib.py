@@ -56,10 +56,16 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def revive(self):
-        """nbdkit 1.32 now and then aborts (raw_send_socket's assertion) when a client is killed within an answer."""
-        if self.process.poll() == -signal.SIGABRT:
+    def revive(self, patience_s=0):
+        """nbdkit 1.32 now and then aborts (raw_send_socket's assertion) when a client is killed within an answer; that may
+        take it a moment. True: it did, and was started again."""
+        try:
+            aborted = self.process.wait(patience_s) == -signal.SIGABRT
+        except subprocess.TimeoutExpired:
+            return False
+        if aborted:
             self.start()
+        return aborted
 
     def reads(self):
         """(offset, count) of every read since the last call, answered or not."""
