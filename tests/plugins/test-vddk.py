@@ -391,7 +391,7 @@ def after_a_failed_read_the_disk_is_opened_anew(lab):
 
 @case
 def a_read_that_hangs_fails_alone(lab):
-    with lab.serve("read-hangs 2", io_timeout=1) as server, server.client() as client:
+    with lab.serve("read-hangs 2", io_timeout=1, in_flight=1) as server, server.client() as client:
         client.read(0, 512)
         fails(client.read, 512, 512)
         has(server.said(), "VDDK has not answered for 1 s")
