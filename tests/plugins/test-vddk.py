@@ -140,11 +140,15 @@ def a_disk_of_three_terabytes(lab):
 @case
 def without_extents_all_is_data(lab):
     raw = lab.make_image("wide.raw", 200 * 1024**3, spots=1)  # seven windows of the map
-    with lab.serve("query-fails", raw=raw) as server:
+    with lab.serve("query-fails 1-", raw=raw) as server:
         same({e["type"] for e in extents_of(server)}, {0}, "types of extents")
         has(server.said(), "warning: cannot ask for the extents of", "what is not known to be a hole is read")
         same(server.said().count("cannot ask for the extents"), 1, "warnings")
     same(lab.counted()["QueryAllocatedBlocks"], 1, "questions")
+    with lab.serve("query-fails 2-", raw=raw) as server:
+        extents_of(server)
+        same(server.said().count("cannot ask for the extents"), 1, "warnings of three failures")
+    same(lab.counted()["QueryAllocatedBlocks"], 4, "questions, until it is given up")
 
 
 # --- the library's rules ---
@@ -387,7 +391,7 @@ def after_a_failed_read_the_disk_is_opened_anew(lab):
 
 @case
 def a_read_that_hangs_fails_alone(lab):
-    with lab.serve("read-hangs 2", io_timeout=1) as server, server.client() as client:
+    with lab.serve("read-hangs 2", io_timeout=1, in_flight=1) as server, server.client() as client:
         client.read(0, 512)
         fails(client.read, 512, 512)
         has(server.said(), "VDDK has not answered for 1 s")

@@ -607,7 +607,7 @@ VixDiskLib_QueryAllocatedBlocks (Handle *handle, uint64_t sector, uint64_t count
     if (chunk < CHUNK_MIN || sector % chunk != 0 || count == 0 || count % chunk != 0 || count / chunk > CHUNKS_MAX
         || sector > handle->capacity || count > handle->capacity - sector)
         return INVALID_ARGUMENT;
-    if (double_number ("query-fails", 0)
+    if (double_trips ("query-fails")
         || (double_number ("query-fails-last", 0) && sector + count + chunk > handle->capacity))
         return INVALID_ARGUMENT;
     *list = calloc (1, sizeof **list);
