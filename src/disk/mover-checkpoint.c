@@ -145,6 +145,7 @@ checkpoint_step (struct vmf_mover *mover, int64_t now_us, bool last)
     {
         checkpoint->flushed = false; /* handed over once */
         mover_hand_over (&checkpoint->task);
+        g_thread_pool_move_to_front (mover->workers, &checkpoint->task); /* reading may wait for it */
     }
     return !checkpoint->running;
 }

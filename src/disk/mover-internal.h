@@ -149,6 +149,8 @@ int64_t slot_next_us (const struct vmf_mover *mover);             /* when the ne
 /* mover-tune.c */
 void tune_note (struct vmf_mover *mover, const struct slot *slot, int64_t now_us); /* SLOT's read was answered */
 
+uint64_t tune_busy_bytes (const struct vmf_mover *mover); /* what may be read and worked at, at most */
+
 /* mover-checkpoint.c */
 void checkpoint_note (struct vmf_mover *mover, const struct slot *slot);   /* SLOT's data stands on the target */
 bool checkpoint_step (struct vmf_mover *mover, int64_t now_us, bool last); /* true: nothing is left to prove */

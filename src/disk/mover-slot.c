@@ -215,6 +215,7 @@ next_slot (struct vmf_mover *mover)
     mover->tuning.full = mover->tuning.full || mover->reading >= mover->limit;
     if (!slot || mover->reading >= mover->limit || !keeps_order (mover) || !mover_source (mover)
         || !vmf_queue_peek (mover->queue, mover->request_bytes, &next)
+        || mover->busy_bytes + next.length > tune_busy_bytes (mover)
         || checkpoint_unproven (mover) + next.length > UNPROVEN_MAX_BYTES || !take_buffer (slot, next.length))
         return NULL;
     mover->paced_us = vmf_pace_take (mover->options->pace, MIN (next.length, slot->room));

@@ -14,7 +14,8 @@ enum
     ROUND_MIN_US = 5 * 1000,     /* a shorter round says nothing of throughput */
     AGAIN_US = 1000 * 1000,      /* more reads are tried again so often: lines change */
     LATENCY_US = 5 * 1000,       /* from this on more connections are worth their while */
-    READS_PER_LINK = 8,          /* servers take a number of requests at a time for a connection: nbdkit 16 */
+    NEAR_BYTES = 32 * 1024 * 1024, /* in flight and in work from a source that is near: more brings nothing */
+    READS_PER_LINK = 8,            /* servers take a number of requests at a time for a connection: nbdkit 16 */
     LIMIT_MIN = 2,
 };
 
@@ -30,6 +31,12 @@ static bool
 is_distant (const struct vmf_mover *mover, int64_t took_us)
 {
     return mover->shortest_us >= LATENCY_US && took_us < mover->shortest_us * 3 / 2;
+}
+
+uint64_t
+tune_busy_bytes (const struct vmf_mover *mover)
+{
+    return mover->shortest_us < LATENCY_US ? NEAR_BYTES : UNPROVEN_MAX_BYTES;
 }
 
 static void
