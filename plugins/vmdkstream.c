@@ -298,8 +298,8 @@ vmdkstream_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flag
         if (grains == 0 || ((flags & NBDKIT_FLAG_REQ_ONE) && data != first_is_data))
             break;
         uint64_t at = index * header->grain_bytes, length = grains * header->grain_bytes;
-        if (length > header->capacity_bytes - at)
-            length = header->capacity_bytes - at;
+        if (length > offset + count - at) /* nbdkit 1.32 dies of extents above 4 GiB */
+            length = offset + count - at;
         if (nbdkit_add_extent (extents, at, length, data ? 0 : NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO) < 0)
             return -1;
         index += grains;

@@ -316,6 +316,24 @@ test_extents (void)
     stop (&server);
 }
 
+/* A hole of more than 4 GiB behind data: nbdkit 1.32 dies of an extent that its protocol has no number for. */
+static void
+test_large_hole (void)
+{
+    struct server server;
+    g_autofree char *arg = argument ("file", "large.vmdk"), *raw = path_in ("large.raw"),
+                    *vmdk = path_in ("large.vmdk");
+    run_ok ("qemu-img", "create", "-q", "-f", "raw", raw, "10G", NULL);
+    run_ok ("qemu-io", "-f", "raw", "-c", "write -P 1 9G 64k", raw, NULL);
+    run_ok ("qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, vmdk, NULL);
+    start (&server, false, arg, NULL);
+    g_autofree char *uri = g_strdup_printf ("nbd+unix:///?socket=%s", server.socket);
+    run_ok ("nbdinfo", "--map", "--totals", uri, NULL);
+    stop (&server);
+    g_unlink (raw);
+    g_unlink (vmdk);
+}
+
 /* What is to be sent, by a thread, in pieces of odd lengths. */
 struct feeding
 {
@@ -750,6 +768,7 @@ main (int argc, char **argv)
     g_test_add_func ("/vmdkstream/stream/skip", test_stream_skip);
     g_test_add_func ("/vmdkstream/stream/parts", test_stream_parts);
     g_test_add_func ("/vmdkstream/stream/extents-first", test_stream_extents_first);
+    g_test_add_func ("/vmdkstream/large-hole", test_large_hole);
     g_test_add_func ("/vmdkstream/stream/forward-skip", test_forward_skip);
     g_test_add_func ("/vmdkstream/stream/forward-in-flight", test_forward_in_flight);
     g_test_add_func ("/vmdkstream/stream/forward-extents", test_forward_extents);
