@@ -378,11 +378,11 @@ test_long_files (void)
 static void
 test_encrypted_and_absurd (void)
 {
-    g_autofree char *luks = path_to ("luks.qcow2"), *huge = path_to ("huge.qcow2");
-    g_autofree char *o1 =
-        fixture_run ("qemu-img", "create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o",
-                     "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", luks, "8M", NULL);
-    assert_refused ("luks.qcow2", "qcow2", VMF_ERROR_USAGE, "encrypted");
+    g_autofree char *aes = path_to ("aes.qcow2"), *huge = path_to ("huge.qcow2");
+    /* Not LUKS: to make that, qemu-img measures the machine, and fails on some. The header's field is the same. */
+    g_autofree char *o1 = fixture_run ("qemu-img", "create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2",
+                                       "-o", "encrypt.format=aes,encrypt.key-secret=s", aes, "8M", NULL);
+    assert_refused ("aes.qcow2", "qcow2", VMF_ERROR_USAGE, "encrypted");
     g_autofree char *o2 =
         fixture_run ("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", huge, "65T", NULL);
     assert_refused ("huge.qcow2", "qcow2", VMF_ERROR_UNSAFE, "64 TiB");
