@@ -72,7 +72,8 @@ new_lease (struct vmf_vsphere *vsphere, char *moref, const char *what)
     return lease;
 }
 
-/* Asks for the lease; where another task is in the way, waits for that. */
+/* Asks for the lease; where another task is in the way, waits for that. Not given up halfway: a lease whose name nobody
+   heard would stand in the VM's way until it ends by itself. */
 static char *
 ask (struct vmf_vsphere *vsphere, const char *what, const char *vm_moref, const char *snapshot_moref,
      GCancellable *cancellable, GError **error)
@@ -87,10 +88,13 @@ ask (struct vmf_vsphere *vsphere, const char *what, const char *vm_moref, const 
         g_autofree char *other = NULL;
         struct vmf_call call = { .what = what, .fault = &fault, .other_task = &other };
         g_clear_error (&failed);
+        moref = NULL;
+        if (vmf_error_if_cancelled (cancellable, &failed))
+            break;
         call.request = vmf_request_end (
             snapshot_moref ? vmf_request_new ("ExportSnapshot", "VirtualMachineSnapshot", snapshot_moref)
                            : vmf_request_new ("ExportVm", "VirtualMachine", vm_moref));
-        moref = vmf_call_text (vsphere, &call, cancellable, &failed);
+        moref = vmf_call_text (vsphere, &call, NULL, &failed);
         again = !moref && vmf_task_wait_for_other (vsphere, fault, other, begun, cancellable, &failed);
     } while (again);
     if (failed)
