@@ -123,6 +123,15 @@ set_lease_error (const struct vmf_vsphere_lease *lease, const xmlNode *object, G
     return false;
 }
 
+/* "esx1", "esx1:8443", "[::1]:8443": as it stands in a URL. */
+static char *
+authority_of (const struct vmf_vsphere *vsphere)
+{
+    bool has_colon = strchr (vsphere->host, ':') != NULL;
+    g_autofree char *host = has_colon ? g_strdup_printf ("[%s]", vsphere->host) : g_strdup (vsphere->host);
+    return vsphere->port == 443 ? g_steal_pointer (&host) : g_strdup_printf ("%s:%u", host, vsphere->port);
+}
+
 /* Waits until it is ready, and reads what it gives. */
 static bool
 get_ready (struct vmf_vsphere_lease *lease, const xmlNode *config, GCancellable *cancellable, GError **error)
@@ -142,7 +151,7 @@ get_ready (struct vmf_vsphere_lease *lease, const xmlNode *config, GCancellable 
     if (ready)
     {
         int64_t timeout_s = CLAMP (vmf_node_int (info, "leaseTimeout", TIMEOUT_S), 1, 3600);
-        g_autofree char *authority = vsphere->port == 443 ? g_strdup (vsphere->host) : g_strdup (vsphere->server);
+        g_autofree char *authority = authority_of (vsphere);
         lease->interval_us = MIN (timeout_s * G_USEC_PER_SEC / 4, 30 * G_USEC_PER_SEC);
         lease->files = vmf_lease_files_read (info, config, authority);
     }
