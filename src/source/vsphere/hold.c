@@ -100,13 +100,7 @@ vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellab
 {
     g_autofree char *name = vsphere_held_name (source);
     const struct vmf_vsphere_snapshot *earlier = find_snapshot (source->machine, name);
-    if (!earlier && source->machine->power != VMF_POWER_ON)
-        return true;
-    if (!earlier && source->shut_down)
-        return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, SHUT_DOWN_MAX_MS, false, cancellable,
-                                      error)
-               && describe_again (source, cancellable, error);
-    if (!earlier && name) /* the disks have changed since, and so would half of the copy */
+    if (!earlier && name) /* the disks have changed since, also where it is off now, and so would half of the copy */
     {
         g_set_error (
             error, VMF_ERROR, VMF_ERROR_CORRUPT,
@@ -115,6 +109,12 @@ vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellab
             name, source->work_dir);
         return false;
     }
+    if (!earlier && source->machine->power != VMF_POWER_ON)
+        return true;
+    if (!earlier && source->shut_down)
+        return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, SHUT_DOWN_MAX_MS, false, cancellable,
+                                      error)
+               && describe_again (source, cancellable, error);
     source->snapshot = earlier ? g_strdup (earlier->moref) : make_snapshot (source, cancellable, error);
     return source->snapshot && use_snapshot (source, cancellable, error);
 }

@@ -14,6 +14,7 @@
 
 enum
 {
+    ASK_TIMEOUT_MS = 30000,
     KEEP_ALIVE_S = 20, /* also how long the https road may stand still when the server has forgotten the session */
 };
 
@@ -31,12 +32,15 @@ port_of (const struct vmf_vsphere_address *address)
     return address->port ? address->port : 443;
 }
 
-/* A certificate that is not the pinned one: both are shown. Takes WHY. */
+/* A certificate that is not the pinned one: both are shown, and how to forget it. Where the user named it (the setting
+   vddk.thumbprint), WHY says that already. Takes WHY. */
 static bool
 refuse (struct vsphere_source *source, const char *address, GError *why, GCancellable *cancellable, GError **error)
 {
     const char *host = source->address->host;
-    g_autofree char *seen = vmf_tls_ask_thumbprint (host, port_of (source->address), 0, cancellable, NULL);
+    bool set = *vmf_settings_get_string (source->settings, "vddk.thumbprint") != '\0';
+    g_autofree char *seen =
+        set ? NULL : vmf_tls_ask_thumbprint (host, port_of (source->address), ASK_TIMEOUT_MS, cancellable, NULL);
     if (!source->trust.thumbprint || !seen || strcmp (seen, source->trust.thumbprint) == 0)
         return g_propagate_error (error, why), false;
     g_error_free (why);
