@@ -90,6 +90,14 @@ describe_again (struct vsphere_source *source, GCancellable *cancellable, GError
         vmf_vsphere_describe (source->vsphere, NULL, source->machine->moref, cancellable, error);
     if (!machine)
         return false;
+    if (strcmp (machine->moref, source->machine->moref) != 0) /* a name goes before a reference */
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
+                     "another machine has the name '%s', which is the reference of '%s': rename it first",
+                     source->machine->moref, source->machine->name);
+        vmf_vsphere_machine_free (machine);
+        return false;
+    }
     vmf_vsphere_machine_free (source->machine);
     source->machine = machine;
     return true;
@@ -145,9 +153,10 @@ find_lost (struct vsphere_source *source, GError **error)
 bool
 vsphere_release (struct vsphere_source *source, GError **error)
 {
+    g_mutex_lock (&source->lock);
     struct vmf_vsphere_lease *lease = g_steal_pointer (&source->lease);
-    if (lease)
-        vmf_vsphere_lease_end (lease, true);
+    g_mutex_unlock (&source->lock);
+    vmf_vsphere_lease_end (lease, true);
     if (!find_lost (source, error)
         || (source->snapshot
             && !vmf_vsphere_remove_snapshot (source->vsphere, source->machine->moref, source->snapshot, NULL, error)))

@@ -41,7 +41,7 @@ bool
 vsphere_write_cookie (struct vsphere_source *source, GError **error)
 {
     g_autofree char *path = path_in_work (source, "vsphere.cookie"), *cookie = vmf_vsphere_get_cookie (source->vsphere);
-    return g_file_set_contents_full (path, cookie, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error);
+    return g_file_set_contents_full (path, cookie ? cookie : "", -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error);
 }
 
 /* nbdkit can be told to believe a file of certificates, or nobody; a pinned certificate is such a file. */

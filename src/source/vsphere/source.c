@@ -278,8 +278,10 @@ static void
 tell (struct vmf_source *base, unsigned percent)
 {
     struct vsphere_source *source = (struct vsphere_source *)base;
+    g_mutex_lock (&source->lock); /* another thread may be releasing it */
     if (source->lease)
         vmf_vsphere_lease_set_percent (source->lease, percent);
+    g_mutex_unlock (&source->lock);
 }
 
 const struct vmf_vsphere_disk *
