@@ -79,6 +79,7 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
         .get_cookie = is_own_host (source, file->url) ? get_cookie : NULL,
         .data = source->vsphere,
         .trust = source->trust.tls,
+        .direct = true,
     };
     g_autofree char *window = g_strdup_printf ("window=%uM", WINDOW_MIB);
     if (file->thumbprint) /* of the ESXi host that serves it, as the server vouches for it */

@@ -79,6 +79,7 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
                             script,
                             "cookie-script-renew=" COOKIE_RENEW_S,
                             trust,
+                            "proxy=", /* none, as for the session: it would see the cookie where nobody verifies */
                             "retries=30",
                             "retry-delay=2",
                             "retry-exponential=no",
