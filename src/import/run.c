@@ -98,11 +98,11 @@ undo (struct vmf_import *import)
     import->created = false;
     if (!import->kept)
         look_for_leftovers (import);
-    if (import->kept && import->held)
-        import_say (import, VMF_IMPORT_WARNING,
-                    "what was made at the source to hold its disks still stays for --resume; 'vmferry doctor SOURCE' "
-                    "lists it, and says how to remove it");
-    else
+    bool holds = import->kept && import->held;
+    g_autofree char *held = holds ? vmf_work_get_held (vmf_work_get_dir (import->work)) : NULL;
+    if (held)
+        import_say (import, VMF_IMPORT_WARNING, "kept for --resume at the source: %s", held);
+    if (!holds)
         import_release_now (import);
     import->held = false;
     if (import->work)
