@@ -70,6 +70,11 @@ login (struct vsphere_source *source, const char *address, GCancellable *cancell
             "no authority that this host trusts vouches for the certificate of %s; its thumbprint %s is "
             "believed from now on (compare it with the server's own), and a change will be refused",
             parts->host, source->trust.thumbprint);
+    else if (source->trust.tls.no_verify)
+        source->base.notice = g_strdup_printf ("the certificate of %s is not checked, as no_verify=1 says: anybody in "
+                                               "between could read the password; its "
+                                               "thumbprint is %s, which the setting vddk.thumbprint would pin",
+                                               parts->host, source->trust.thumbprint);
     return true;
 }
 
