@@ -316,6 +316,11 @@ open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_d
             GError **error)
 {
     struct vsphere_source *source = (struct vsphere_source *)base;
+    if (!source->road) /* a dry run goes on to find out more */
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING, "no road leads to it");
+        return NULL;
+    }
     const struct vmf_vsphere_disk *found = vsphere_find_disk (source, disk, error);
     struct vmf_image *image = found ? source->road->image (source, found, cancellable, error) : NULL;
     if (found && !image)
