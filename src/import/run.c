@@ -169,7 +169,7 @@ clear_the_dead (struct vmf_import *import)
 static struct vmf_work *
 new_work (struct vmf_import *import, GError **error)
 {
-    g_autofree char *base = g_path_get_basename (import->options.source);
+    g_autofree char *source = vmf_import_show_source (import->options.source), *base = g_path_get_basename (source);
     if (import->options.dry_run)
         return vmf_work_new_passing (error);
     clear_the_dead (import);
