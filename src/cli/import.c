@@ -189,7 +189,7 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, con
 static bool
 open_log (const struct vmf_settings *settings, const char *source, GError **error)
 {
-    g_autofree char *name = g_path_get_basename (source);
+    g_autofree char *shown = vmf_import_show_source (source), *name = g_path_get_basename (shown);
     g_autofree char *dir = vmf_log_default_dir (vmf_settings_get_string (settings, "log.dir"));
     return given.dry_run || vmf_log_open (dir, name, error);
 }

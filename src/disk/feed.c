@@ -180,6 +180,8 @@ prepare (struct vmf_feed *feed, GError **error)
     curl_easy_setopt (curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt (curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt (curl, CURLOPT_HTTPHEADER, feed->headers);
+    if (feed->options->direct)
+        curl_easy_setopt (curl, CURLOPT_PROXY, "");
     curl_easy_setopt (curl, CURLOPT_USERAGENT, "vmferry/" VMF_VERSION);
     curl_easy_setopt (curl, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
     curl_easy_setopt (curl, CURLOPT_TCP_KEEPALIVE, 1L);

@@ -24,6 +24,7 @@ struct vmf_feed_options
     char *(*get_cookie) (void *data);
     void *data; /* must live as long as the feed */
     struct vmf_tls_trust trust;
+    bool direct;      /* by no proxy, whatever the environment says: a session's server is reached without one, too */
     int64_t stall_ms; /* hung: no byte for so long, while the reader takes them; 0: VMF_FEED_STALL_MS */
 };
 

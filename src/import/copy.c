@@ -217,26 +217,44 @@ renew_image (struct vmf_import *import, struct import_disk *disk, GError **error
     return true;
 }
 
+/* Did DISK, whose helper cannot be started for WHY (taken), wait long enough? A mover that is there decides itself. */
+static bool
+keep_trying (struct vmf_import *import, const struct import_disk *disk, GError *why, GError **error)
+{
+    int64_t retry_us = (int64_t)vmf_settings_get_uint64 (import->settings, "copy.retry_s") * G_USEC_PER_SEC;
+    bool on = disk->thread || g_get_monotonic_time () - disk->gone_us < retry_us;
+    if (on)
+    {
+        import_say (import, VMF_IMPORT_WARNING, "%s", why->message);
+        g_error_free (why);
+    }
+    else
+        g_propagate_error (error, why);
+    return on;
+}
+
 /* A source's helper that died is started again, as often as needed: mover and conversion connect to it by themselves,
-   and the mover gives up in the end (copy.retry_s). */
-static void
-tend_server (struct vmf_import *import, struct import_disk *disk)
+   and the mover gives up in the end (copy.retry_s). A disk whose turn has not come has no mover yet. */
+static bool
+tend_server (struct vmf_import *import, struct import_disk *disk, GError **error)
 {
     int64_t now_us = g_get_monotonic_time ();
-    g_autoptr (GError) error = NULL;
+    GError *why = NULL;
     if (disk->released || (disk->server && vmf_server_is_running (disk->server)) || now_us < disk->restart_us)
-        return;
+        return true;
     if (disk->server)
+    {
         import_say (import, VMF_IMPORT_WARNING, "the helper that reads %s has died; it is started again", disk->name);
+        disk->gone_us = now_us;
+    }
     g_clear_pointer (&disk->server, vmf_server_free);
-    if (renew_image (import, disk, &error))
+    if (renew_image (import, disk, &why))
     {
         g_autofree char *socket = import_source_socket (disk);
-        disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, &error);
+        disk->server = vmf_server_start (disk->image, disk->name, socket, import->stop, &why);
     }
     disk->restart_us = now_us + RESTART_PAUSE_US;
-    if (!disk->server)
-        import_say (import, VMF_IMPORT_WARNING, "%s", error->message);
+    return disk->server || keep_trying (import, disk, why, error);
 }
 
 /* How far the copy is, for a source whose other end waits for it. */
@@ -274,7 +292,8 @@ watch_step (struct vmf_import *import, bool *copied, GError **error)
         if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
             return false;
     for (unsigned i = 0; i < import->n_disks; i++)
-        tend_server (import, &import->disks[i]);
+        if (!tend_server (import, &import->disks[i], error))
+            return false;
     import_passes_drop_covered (import);
     tell_source (import);
     return was_copied || !*copied || end_copy (import, error);

@@ -89,6 +89,10 @@ struct vmf_import_events
     void *data;
 };
 
+/* The source's address as it may be written down and shown: a web server's without its query, which may be a signature
+   that others must not have. Caller frees. */
+char *vmf_import_show_source (const char *address);
+
 typedef struct vmf_import vmf_import;
 struct vmf_import *vmf_import_new (const struct vmf_import_options *options, const struct vmf_settings *settings,
                                    const struct vmf_import_events *events, GCancellable *cancellable);

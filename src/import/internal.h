@@ -57,6 +57,7 @@ struct import_disk
     struct vmf_server *server;
     char *source_uri;   /* the server's, also while it is started again */
     int64_t restart_us; /* not before, by g_get_monotonic_time */
+    int64_t gone_us;    /* since when there is no server, by the same clock */
     struct vmf_chain_options chain_options;
     struct vmf_chain *chain;
     struct vmf_journal *journal; /* NULL: staged */

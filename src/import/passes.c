@@ -148,7 +148,7 @@ import_passes_step (struct vmf_import *import, bool *all_ended, GError **error)
     for (unsigned i = 0; i < import->n_disks && running < at_once; i++)
     {
         struct import_disk *disk = &import->disks[i];
-        if (disk->thread || disk->copied)
+        if (disk->thread || disk->copied || !disk->server) /* without: its helper is being started again */
             continue;
         start_mover (disk);
         running++;

@@ -4,6 +4,13 @@
 #include "base/text.h"
 #include "import/internal.h"
 
+char *
+vmf_import_show_source (const char *address)
+{
+    char *shown = vmf_feed_show_url (address, NULL);
+    return shown ? shown : g_strdup (address);
+}
+
 static json_t *
 time_json (int64_t time_us)
 {
@@ -127,14 +134,15 @@ vmf_import_report (const struct vmf_import *import)
     json_t *disks = json_array ();
     for (unsigned i = 0; i < import->n_disks; i++)
         json_array_append_new (disks, disk_json (import, i));
+    g_autofree char *source = vmf_import_show_source (import->options.source);
     return json_pack (
         "{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", 1, "result",
         import->failure           ? "failed"
         : import->options.dry_run ? "planned"
                                   : "imported",
         "error", vmf_text_to_json (import->failure), "leftovers", vmf_text_to_json (import->leftovers), "source",
-        vmf_text_to_json (import->options.source), "name", vmf_text_to_json (import->vm ? import->vm->name : NULL),
-        "target", vmf_text_to_json (import->options.target), "definition", vmf_text_to_json (import->result), "stages",
+        vmf_text_to_json (source), "name", vmf_text_to_json (import->vm ? import->vm->name : NULL), "target",
+        vmf_text_to_json (import->options.target), "definition", vmf_text_to_json (import->result), "stages",
         stages_json (import), "disks", disks, "volumes", volumes_json (import->map), "guest", guest_json (import),
         "bytes", bytes_json (import), "source_held_s",
         seconds_json (import->source_opened_us, import->source_released_us), "findings",

@@ -98,11 +98,11 @@ undo (struct vmf_import *import)
     import->created = false;
     if (!import->kept)
         look_for_leftovers (import);
-    if (import->kept && import->held)
-        import_say (import, VMF_IMPORT_WARNING,
-                    "what was made at the source to hold its disks still stays for --resume; 'vmferry doctor SOURCE' "
-                    "lists it, and says how to remove it");
-    else
+    bool holds = import->kept && import->held;
+    g_autofree char *held = holds ? vmf_work_get_held (vmf_work_get_dir (import->work)) : NULL;
+    if (held)
+        import_say (import, VMF_IMPORT_WARNING, "kept for --resume at the source: %s", held);
+    if (!holds)
         import_release_now (import);
     import->held = false;
     if (import->work)
@@ -169,7 +169,7 @@ clear_the_dead (struct vmf_import *import)
 static struct vmf_work *
 new_work (struct vmf_import *import, GError **error)
 {
-    g_autofree char *base = g_path_get_basename (import->options.source);
+    g_autofree char *source = vmf_import_show_source (import->options.source), *base = g_path_get_basename (source);
     if (import->options.dry_run)
         return vmf_work_new_passing (error);
     clear_the_dead (import);

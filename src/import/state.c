@@ -104,7 +104,8 @@ options_from_json (struct vmf_import *import, const json_t *json)
 static bool
 is_of_the_import (const char *key)
 {
-    static const char *const begins[] = { "copy.", "convert.", "domain.", "libguestfs.", "virtio_win" };
+    static const char *const begins[] = { "copy.",    "convert.", "domain.", "libguestfs.", "virtio_win",
+                                          "vsphere.", "vddk.",    "ssh.",    "http." };
     for (size_t i = 0; i < G_N_ELEMENTS (begins); i++)
         if (g_str_has_prefix (key, begins[i]))
             return true;

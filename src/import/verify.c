@@ -144,8 +144,9 @@ verify_disk (struct import_disk *disk, GError **error)
     if (!proof)
         return NULL;
     disk->verified = true;
-    json_t *json = vmf_receipt_disk (disk->name, import->options.source, target->final_path, target->format,
-                                     &disk->progress, read, proof, read != NULL);
+    g_autofree char *source = vmf_import_show_source (import->options.source);
+    json_t *json = vmf_receipt_disk (disk->name, source, target->final_path, target->format, &disk->progress, read,
+                                     proof, read != NULL);
     json_object_set_new (json, "changed_bytes",
                          json_integer (disk->changed ? (json_int_t)vmf_extents_total (disk->changed) : 0));
     return json;

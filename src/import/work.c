@@ -163,16 +163,22 @@ fail_living (const char *dir, GError **error)
     return false;
 }
 
-/* What only the import's source can take back is told to the user. */
+char *
+vmf_work_get_held (const char *dir)
+{
+    g_autofree char *path = g_build_filename (dir, VMF_SOURCE_HOLDS_NAME, NULL), *text = NULL;
+    if (!g_file_get_contents (path, &text, NULL, NULL))
+        return NULL;
+    g_auto (GStrv) lines = g_strsplit (text, "\n", 3);
+    return lines[0] && lines[1] && *lines[1] ? g_strdup (lines[1]) : NULL;
+}
+
 static void
 say_held (const char *dir, GPtrArray *removed)
 {
-    g_autofree char *path = g_build_filename (dir, VMF_SOURCE_HOLDS_NAME, NULL), *text = NULL;
-    if (!removed || !g_file_get_contents (path, &text, NULL, NULL))
-        return;
-    g_auto (GStrv) lines = g_strsplit (text, "\n", 3);
-    if (lines[0] && lines[1] && *lines[1])
-        g_ptr_array_add (removed, g_strdup (lines[1]));
+    char *held = removed ? vmf_work_get_held (dir) : NULL;
+    if (held)
+        g_ptr_array_add (removed, held);
 }
 
 /* LOCKED says whether DIR was found to be a dead import's, so that an error is about clearing it. */

@@ -44,6 +44,10 @@ bool vmf_work_note_file (struct vmf_work *work, const char *name, const char *pa
  */
 char *vmf_work_root (const struct vmf_settings *settings);
 
+/* What the import in DIR holds at its source, as a sentence for people (source/source.h); NULL: nothing. Caller frees.
+ */
+char *vmf_work_get_held (const char *dir);
+
 /* From here on DIR cannot be resumed: what it stands for is being undone. */
 void vmf_work_forget_state (const char *dir);
 

@@ -117,8 +117,10 @@ test_shipped_file_is_the_table (void)
     g_assert_cmpstr (shipped, ==, expected);
     g_autoptr (vmf_settings) settings = load (shipped, &error);
     g_assert_no_error (error);
+    g_autoptr (GHashTable) seen = g_hash_table_new (g_str_hash, g_str_equal);
     for (const struct vmf_setting *setting = vmf_settings_table (); setting->key; setting++)
     {
+        g_assert_true (g_hash_table_add (seen, (char *)setting->key)); /* no key twice */
         g_autofree char *pair = g_strconcat (setting->key, "=", setting->fallback, NULL);
         g_assert_true (vmf_settings_set (settings, pair, &error));
         g_assert_no_error (error);

@@ -265,6 +265,21 @@ test_tls (void)
     }
 }
 
+/* A session's server is reached without the environment's proxy, others by it. */
+static void
+test_direct (void)
+{
+    g_autoptr (GError) none = NULL, error = NULL;
+    g_setenv ("http_proxy", "http://127.0.0.1:1", TRUE);
+    struct vmf_feed_options direct = options_for ("disk"), other = options_for ("disk");
+    direct.direct = true;
+    g_assert_cmpuint (download (&direct, &none), ==, SIZE);
+    g_assert_no_error (none);
+    g_assert_cmpuint (download (&other, &error), ==, 0);
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_FAILED);
+    g_unsetenv ("http_proxy");
+}
+
 int
 main (int argc, char **argv)
 {
@@ -286,6 +301,7 @@ main (int argc, char **argv)
     g_test_add_func ("/feed/cancel", test_cancel);
     g_test_add_func ("/feed/reader-goes", test_reader_goes);
     g_test_add_func ("/feed/tls", test_tls);
+    g_test_add_func ("/feed/direct", test_direct);
     int result = g_test_run ();
     fixture_remove (folder);
     g_free (log_path);

@@ -121,6 +121,29 @@ test_others_own (void)
     g_assert_true (has (dir, "overlay"));
 }
 
+/* What is held at the source is told before the directory goes; of a machine that was off there is nothing to tell. */
+static void
+test_held (void)
+{
+    static const char *const texts[][2] = { { "vmferry-1\nthe snapshot 'vmferry-1' of web1\n",
+                                              "the snapshot 'vmferry-1' of web1" },
+                                            { "\n\nit was off\n", NULL } };
+    for (size_t i = 0; i < G_N_ELEMENTS (texts); i++)
+    {
+        g_autoptr (GError) error = NULL;
+        g_autoptr (GPtrArray) removed = g_ptr_array_new_with_free_func (g_free);
+        g_autofree char *dir = dead_dir ("holds"), *none = vmf_work_get_held (dir);
+        g_assert_null (none);
+        put (dir, "source-holds", texts[i][0]);
+        g_autofree char *held = vmf_work_get_held (dir);
+        g_assert_cmpstr (held, ==, texts[i][1]);
+        g_assert_true (vmf_work_clear_dead (dir, removed, &error));
+        g_assert_no_error (error);
+        bool told = texts[i][1] && g_ptr_array_find_with_equal_func (removed, texts[i][1], g_str_equal, NULL);
+        g_assert_true (told == (texts[i][1] != NULL));
+    }
+}
+
 /* What could not be undone stays findable: the list, and the lock by which it is found. */
 static void
 test_undo_list_stays (const void *kept)
@@ -236,6 +259,7 @@ main (int argc, char **argv)
     g_test_add_func ("/import/work/living", test_living);
     g_test_add_data_func ("/import/work/foreign-lock/lock", "lock", test_foreign_lock);
     g_test_add_data_func ("/import/work/foreign-lock/vmferry.lock", "vmferry.lock", test_foreign_lock);
+    g_test_add_func ("/import/work/held", test_held);
     g_test_add_func ("/import/work/others-may-write", test_others_may_write);
     g_test_add_func ("/import/work/others-own", test_others_own);
     g_test_add_data_func ("/import/work/undo-list-stays", NULL, test_undo_list_stays);

@@ -3,7 +3,8 @@
  *
  * The snapshot has a name of its own, which is written to WORK/source-holds before it is made: an import that was
  * killed finds it again with --resume, `vmferry clean` names it, and `vmferry doctor SOURCE` finds it by its
- * description's mark without any of this.
+ * description's mark without any of this. Of a machine that was off the file says that: it must still be so when the
+ * import is resumed.
  */
 #include "source/vsphere/roads.h"
 #include "base/error.h"
@@ -17,6 +18,9 @@ enum
 {
     SHUT_DOWN_MAX_MS = 10 * 60 * 1000, /* a guest that installs updates takes its time */
 };
+
+/* What stands in the file of a machine that was off: no snapshot's name, nothing to tell, and why. */
+static const char off_text[] = "\n\nit was off\n";
 
 static char *
 held_path (const struct vsphere_source *source)
@@ -45,6 +49,23 @@ write_held (const struct vsphere_source *source, const char *name, GError **erro
     return !path
            || g_file_set_contents_full (path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
                                         0600, error);
+}
+
+/* Of a machine that is off nothing is held; but an import that is resumed must find it as it was. */
+static bool
+write_off (const struct vsphere_source *source, GError **error)
+{
+    g_autofree char *path = held_path (source);
+    return !path
+           || g_file_set_contents_full (path, off_text, -1,
+                                        G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, error);
+}
+
+static bool
+was_off (const struct vsphere_source *source)
+{
+    g_autofree char *path = held_path (source), *text = NULL;
+    return path && g_file_get_contents (path, &text, NULL, NULL) && strcmp (text, off_text) == 0;
 }
 
 /* The snapshot NAME of the machine, as it was described. */
@@ -90,6 +111,14 @@ describe_again (struct vsphere_source *source, GCancellable *cancellable, GError
         vmf_vsphere_describe (source->vsphere, NULL, source->machine->moref, cancellable, error);
     if (!machine)
         return false;
+    if (strcmp (machine->moref, source->machine->moref) != 0) /* a name goes before a reference */
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
+                     "another machine has the name '%s', which is the reference of '%s': rename it first",
+                     source->machine->moref, source->machine->name);
+        vmf_vsphere_machine_free (machine);
+        return false;
+    }
     vmf_vsphere_machine_free (source->machine);
     source->machine = machine;
     return true;
@@ -100,13 +129,7 @@ vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellab
 {
     g_autofree char *name = vsphere_held_name (source);
     const struct vmf_vsphere_snapshot *earlier = find_snapshot (source->machine, name);
-    if (!earlier && source->machine->power != VMF_POWER_ON)
-        return true;
-    if (!earlier && source->shut_down)
-        return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, SHUT_DOWN_MAX_MS, false, cancellable,
-                                      error)
-               && describe_again (source, cancellable, error);
-    if (!earlier && name) /* the disks have changed since, and so would half of the copy */
+    if (!earlier && name) /* the disks have changed since, also where it is off now, and so would half of the copy */
     {
         g_set_error (
             error, VMF_ERROR, VMF_ERROR_CORRUPT,
@@ -115,6 +138,20 @@ vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellab
             name, source->work_dir);
         return false;
     }
+    if (!earlier && source->machine->power != VMF_POWER_ON)
+        return write_off (source, error);
+    if (was_off (source)) /* as above */
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT,
+                     "'%s' was off when this import read its disks and has been started since, so they have changed; "
+                     "clear the import with 'vmferry clean --work %s' and begin anew",
+                     source->machine->name, source->work_dir);
+        return false;
+    }
+    if (!earlier && source->shut_down)
+        return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, SHUT_DOWN_MAX_MS, false, cancellable,
+                                      error)
+               && describe_again (source, cancellable, error) && write_off (source, error);
     source->snapshot = earlier ? g_strdup (earlier->moref) : make_snapshot (source, cancellable, error);
     return source->snapshot && use_snapshot (source, cancellable, error);
 }
@@ -145,9 +182,10 @@ find_lost (struct vsphere_source *source, GError **error)
 bool
 vsphere_release (struct vsphere_source *source, GError **error)
 {
+    g_mutex_lock (&source->lock);
     struct vmf_vsphere_lease *lease = g_steal_pointer (&source->lease);
-    if (lease)
-        vmf_vsphere_lease_end (lease, true);
+    g_mutex_unlock (&source->lock);
+    vmf_vsphere_lease_end (lease, true);
     if (!find_lost (source, error)
         || (source->snapshot
             && !vmf_vsphere_remove_snapshot (source->vsphere, source->machine->moref, source->snapshot, NULL, error)))

@@ -47,6 +47,7 @@ struct vmf_vsphere
     unsigned logins;   /* under `cookie_lock` */
     GMutex cookie_lock;
     char *cookie;
+    char *shown_thumbprint, *shown_pem; /* of the server's certificate, as the login saw and believed it */
 
     struct vmf_vsphere_about about;
     char *api_version; /* for SOAPAction */

@@ -90,7 +90,8 @@ complete_url (char *url, const char *authority)
         return url;
     const char *rest = url + strlen (star);
     /* A port of its own stays. */
-    size_t host_length = *rest == ':' ? strcspn (authority, ":") : strlen (authority);
+    size_t bracketed = *authority == '[' ? strcspn (authority, "]") : 0;
+    size_t host_length = *rest == ':' ? bracketed + strcspn (authority + bracketed, ":") : strlen (authority);
     char *complete = g_strdup_printf ("https://%.*s%s", (int)host_length, authority, rest);
     g_free (url);
     return complete;

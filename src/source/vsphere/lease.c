@@ -72,7 +72,8 @@ new_lease (struct vmf_vsphere *vsphere, char *moref, const char *what)
     return lease;
 }
 
-/* Asks for the lease; where another task is in the way, waits for that. */
+/* Asks for the lease; where another task is in the way, waits for that. Not given up halfway: a lease whose name nobody
+   heard would stand in the VM's way until it ends by itself. */
 static char *
 ask (struct vmf_vsphere *vsphere, const char *what, const char *vm_moref, const char *snapshot_moref,
      GCancellable *cancellable, GError **error)
@@ -87,10 +88,13 @@ ask (struct vmf_vsphere *vsphere, const char *what, const char *vm_moref, const 
         g_autofree char *other = NULL;
         struct vmf_call call = { .what = what, .fault = &fault, .other_task = &other };
         g_clear_error (&failed);
+        moref = NULL;
+        if (vmf_error_if_cancelled (cancellable, &failed))
+            break;
         call.request = vmf_request_end (
             snapshot_moref ? vmf_request_new ("ExportSnapshot", "VirtualMachineSnapshot", snapshot_moref)
                            : vmf_request_new ("ExportVm", "VirtualMachine", vm_moref));
-        moref = vmf_call_text (vsphere, &call, cancellable, &failed);
+        moref = vmf_call_text (vsphere, &call, NULL, &failed);
         again = !moref && vmf_task_wait_for_other (vsphere, fault, other, begun, cancellable, &failed);
     } while (again);
     if (failed)
@@ -119,6 +123,15 @@ set_lease_error (const struct vmf_vsphere_lease *lease, const xmlNode *object, G
     return false;
 }
 
+/* "esx1", "esx1:8443", "[::1]:8443": as it stands in a URL. */
+static char *
+authority_of (const struct vmf_vsphere *vsphere)
+{
+    bool has_colon = strchr (vsphere->host, ':') != NULL;
+    g_autofree char *host = has_colon ? g_strdup_printf ("[%s]", vsphere->host) : g_strdup (vsphere->host);
+    return vsphere->port == 443 ? g_steal_pointer (&host) : g_strdup_printf ("%s:%u", host, vsphere->port);
+}
+
 /* Waits until it is ready, and reads what it gives. */
 static bool
 get_ready (struct vmf_vsphere_lease *lease, const xmlNode *config, GCancellable *cancellable, GError **error)
@@ -138,7 +151,7 @@ get_ready (struct vmf_vsphere_lease *lease, const xmlNode *config, GCancellable 
     if (ready)
     {
         int64_t timeout_s = CLAMP (vmf_node_int (info, "leaseTimeout", TIMEOUT_S), 1, 3600);
-        g_autofree char *authority = vsphere->port == 443 ? g_strdup (vsphere->host) : g_strdup (vsphere->server);
+        g_autofree char *authority = authority_of (vsphere);
         lease->interval_us = MIN (timeout_s * G_USEC_PER_SEC / 4, 30 * G_USEC_PER_SEC);
         lease->files = vmf_lease_files_read (info, config, authority);
     }

@@ -39,11 +39,24 @@ find_file (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, G
 {
     const GPtrArray *files = vmf_vsphere_lease_get_files (source->lease);
     for (guint i = 0; i < files->len; i++)
-        if (((const struct vmf_vsphere_lease_file *)g_ptr_array_index (files, i))->disk_key == disk->key)
-            return g_ptr_array_index (files, i);
+    {
+        const struct vmf_vsphere_lease_file *file = g_ptr_array_index (files, i);
+        if (file->disk_key == disk->key && file->url)
+            return file;
+    }
     g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "the export of %s has no disk %s", source->machine->name,
                  disk->id);
     return NULL;
+}
+
+/* The session is the server's that we logged in to: another host that serves the file gets no cookie of it, and wants
+   none, since the file's address is a ticket. */
+static bool
+is_own_host (const struct vsphere_source *source, const char *url)
+{
+    g_autoptr (GUri) uri = g_uri_parse (url, G_URI_FLAGS_ENCODED, NULL);
+    const char *host = uri ? g_uri_get_host (uri) : NULL;
+    return host && g_ascii_strcasecmp (host, source->address->host) == 0;
 }
 
 static char *
@@ -63,9 +76,10 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
         return NULL;
     struct vmf_feed_options feed = {
         .url = file->url,
-        .get_cookie = get_cookie,
+        .get_cookie = is_own_host (source, file->url) ? get_cookie : NULL,
         .data = source->vsphere,
         .trust = source->trust.tls,
+        .direct = true,
     };
     g_autofree char *window = g_strdup_printf ("window=%uM", WINDOW_MIB);
     if (file->thumbprint) /* of the ESXi host that serves it, as the server vouches for it */

@@ -41,7 +41,7 @@ bool
 vsphere_write_cookie (struct vsphere_source *source, GError **error)
 {
     g_autofree char *path = path_in_work (source, "vsphere.cookie"), *cookie = vmf_vsphere_get_cookie (source->vsphere);
-    return g_file_set_contents_full (path, cookie, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error);
+    return g_file_set_contents_full (path, cookie ? cookie : "", -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600, error);
 }
 
 /* nbdkit can be told to believe a file of certificates, or nobody; a pinned certificate is such a file. */
@@ -79,6 +79,7 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
                             script,
                             "cookie-script-renew=" COOKIE_RENEW_S,
                             trust,
+                            "proxy=", /* none, as for the session: it would see the cookie where nobody verifies */
                             "retries=30",
                             "retry-delay=2",
                             "retry-exponential=no",

@@ -40,7 +40,7 @@ struct vsphere_source
     const struct vsphere_road *road;     /* chosen by check */
     char *snapshot;                      /* its reference, while it holds the machine's disks still */
     GPtrArray *held_disks;           /* struct vmf_vsphere_disk*: as the snapshot has them; NULL: the machine's own */
-    struct vmf_vsphere_lease *lease; /* of the export road */
+    struct vmf_vsphere_lease *lease; /* of the export road; taken away under lock */
 
     GThread *keeper; /* asks the server something now and then, so that it does not forget us */
     GMutex lock;

@@ -170,6 +170,16 @@ new_session (const struct vmf_vsphere_options *options)
     return vsphere;
 }
 
+/* What a channel saw last may be another's certificate, which was refused: who hands on our password or cookie must not
+   be told of that one. */
+static void
+remember_certificate (struct vmf_vsphere *vsphere)
+{
+    const struct vmf_tls_seen *seen = &vsphere->channels[VMF_CHANNEL_CALLS].seen;
+    vsphere->shown_thumbprint = g_strdup (seen->thumbprint);
+    vsphere->shown_pem = g_strdup (seen->pem);
+}
+
 struct vmf_vsphere *
 vmf_vsphere_login (const struct vmf_vsphere_options *options, GCancellable *cancellable, GError **error)
 {
@@ -182,6 +192,7 @@ vmf_vsphere_login (const struct vmf_vsphere_options *options, GCancellable *canc
     if (!open_channels (vsphere, error) || !read_content (vsphere, cancellable, error)
         || !log_in (vsphere, cancellable, error))
         return NULL;
+    remember_certificate (vsphere);
     return g_steal_pointer (&vsphere);
 }
 
@@ -218,7 +229,8 @@ vmf_vsphere_free (struct vmf_vsphere *vsphere)
                       vsphere->about.product, vsphere->about.version,
                       vsphere->about.build,   vsphere->api_version,
                       vsphere->root_folder,   vsphere->property_collector,
-                      vsphere->view_manager,  vsphere->session_manager };
+                      vsphere->view_manager,  vsphere->session_manager,
+                      vsphere->shown_pem,     vsphere->shown_thumbprint };
     for (size_t i = 0; i < G_N_ELEMENTS (texts); i++)
         g_free (texts[i]);
     g_ptr_array_unref (vsphere->leases);
@@ -237,13 +249,13 @@ vmf_vsphere_get_about (const struct vmf_vsphere *vsphere)
 const char *
 vmf_vsphere_get_thumbprint (struct vmf_vsphere *vsphere)
 {
-    return vsphere->channels[VMF_CHANNEL_CALLS].seen.thumbprint;
+    return vsphere->shown_thumbprint;
 }
 
 const char *
 vmf_vsphere_get_certificate_pem (struct vmf_vsphere *vsphere)
 {
-    return vsphere->channels[VMF_CHANNEL_CALLS].seen.pem;
+    return vsphere->shown_pem;
 }
 
 bool

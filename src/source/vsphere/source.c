@@ -14,6 +14,7 @@
 
 enum
 {
+    ASK_TIMEOUT_MS = 30000,
     KEEP_ALIVE_S = 20, /* also how long the https road may stand still when the server has forgotten the session */
 };
 
@@ -31,12 +32,15 @@ port_of (const struct vmf_vsphere_address *address)
     return address->port ? address->port : 443;
 }
 
-/* A certificate that is not the pinned one: both are shown. Takes WHY. */
+/* A certificate that is not the pinned one: both are shown, and how to forget it. Where the user named it (the setting
+   vddk.thumbprint), WHY says that already. Takes WHY. */
 static bool
 refuse (struct vsphere_source *source, const char *address, GError *why, GCancellable *cancellable, GError **error)
 {
     const char *host = source->address->host;
-    g_autofree char *seen = vmf_tls_ask_thumbprint (host, port_of (source->address), 0, cancellable, NULL);
+    bool set = *vmf_settings_get_string (source->settings, "vddk.thumbprint") != '\0';
+    g_autofree char *seen =
+        set ? NULL : vmf_tls_ask_thumbprint (host, port_of (source->address), ASK_TIMEOUT_MS, cancellable, NULL);
     if (!source->trust.thumbprint || !seen || strcmp (seen, source->trust.thumbprint) == 0)
         return g_propagate_error (error, why), false;
     g_error_free (why);
@@ -66,6 +70,11 @@ login (struct vsphere_source *source, const char *address, GCancellable *cancell
             "no authority that this host trusts vouches for the certificate of %s; its thumbprint %s is "
             "believed from now on (compare it with the server's own), and a change will be refused",
             parts->host, source->trust.thumbprint);
+    else if (source->trust.tls.no_verify)
+        source->base.notice = g_strdup_printf ("the certificate of %s is not checked, as no_verify=1 says: anybody in "
+                                               "between could read the password; its "
+                                               "thumbprint is %s, which the setting vddk.thumbprint would pin",
+                                               parts->host, source->trust.thumbprint);
     return true;
 }
 
@@ -274,8 +283,10 @@ static void
 tell (struct vmf_source *base, unsigned percent)
 {
     struct vsphere_source *source = (struct vsphere_source *)base;
+    g_mutex_lock (&source->lock); /* another thread may be releasing it */
     if (source->lease)
         vmf_vsphere_lease_set_percent (source->lease, percent);
+    g_mutex_unlock (&source->lock);
 }
 
 const struct vmf_vsphere_disk *
@@ -305,6 +316,11 @@ open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_d
             GError **error)
 {
     struct vsphere_source *source = (struct vsphere_source *)base;
+    if (!source->road) /* a dry run goes on to find out more */
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING, "no road leads to it");
+        return NULL;
+    }
     const struct vmf_vsphere_disk *found = vsphere_find_disk (source, disk, error);
     struct vmf_image *image = found ? source->road->image (source, found, cancellable, error) : NULL;
     if (found && !image)

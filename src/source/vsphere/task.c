@@ -83,13 +83,16 @@ vmf_task_wait_for_other (struct vmf_vsphere *vsphere, enum vmf_fault fault, cons
     return false;
 }
 
-/* One try. */
+/* One try. The question that starts the task is not given up halfway: the server may have heard it, and nobody would
+   know what it made. */
 static xmlDoc *
 run_once (struct vmf_vsphere *vsphere, const char *what, GString *request, enum vmf_fault *fault, char **other,
           GCancellable *cancellable, GError **error)
 {
     struct vmf_call call = { .what = what, .request = request, .fault = fault, .other_task = other };
-    g_autofree char *task = vmf_call_text (vsphere, &call, cancellable, error);
+    if (vmf_error_if_cancelled (cancellable, error))
+        return g_string_free (request, TRUE), NULL;
+    g_autofree char *task = vmf_call_text (vsphere, &call, NULL, error);
     if (!task)
         return NULL;
     g_autofree char *named = g_strdup_printf ("%s (%s)", what, task);

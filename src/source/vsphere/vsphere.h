@@ -42,7 +42,8 @@ const struct vmf_vsphere_about *vmf_vsphere_get_about (const struct vmf_vsphere 
 
 /* "vmware_soap_session=…" for /folder and lease URLs; current after each call. Caller frees. */
 char *vmf_vsphere_get_cookie (struct vmf_vsphere *vsphere);
-/* The server's leaf certificate as it was seen: its thumbprint, and PEM for programs that take a CA file. Borrowed. */
+/* The server's leaf certificate as the login believed it: its thumbprint, and PEM for programs that take a CA file.
+   Does not change. Borrowed. */
 const char *vmf_vsphere_get_thumbprint (struct vmf_vsphere *vsphere);
 const char *vmf_vsphere_get_certificate_pem (struct vmf_vsphere *vsphere);
 

@@ -293,6 +293,19 @@ test_lease_files (void)
     }
 }
 
+/* An ESXi host that is called by its IPv6 address. */
+static void
+test_lease_at_ipv6 (void)
+{
+    xmlDoc *doc = parse_all (lease);
+    const xmlNode *info = vmf_xml_child (vmf_answer_response (doc), "info");
+    g_autoptr (GPtrArray) files = vmf_lease_files_read (info, NULL, "[fe80::1]:8443");
+    xmlFreeDoc (doc);
+    const struct vmf_vsphere_lease_file *first = files->pdata[0], *last = files->pdata[2];
+    g_assert_cmpstr (first->url, ==, "https://[fe80::1]:8443/nfc/52/disk-0.vmdk");
+    g_assert_cmpstr (last->url, ==, "https://[fe80::1]:444/nfc/52/x.nvram");
+}
+
 static void
 test_names (void)
 {
@@ -340,6 +353,7 @@ main (int argc, char **argv)
     g_test_add_func ("/vsphere-soap/windows", test_windows);
     g_test_add_func ("/vsphere-soap/histories", test_histories);
     g_test_add_func ("/vsphere-soap/lease-files", test_lease_files);
+    g_test_add_func ("/vsphere-soap/lease-at-ipv6", test_lease_at_ipv6);
     g_test_add_func ("/vsphere-soap/names", test_names);
     g_test_add_func ("/vsphere-soap/disks", test_disks);
     return g_test_run ();
