@@ -54,8 +54,8 @@ class Case:
         say("  refused: " + said[0][:600])
         return errors
 
-    def argv(self, *words):
-        return self.folder.argv(self.address(), *self.base, *self.set, *words)
+    def argv(self, *words, to=None):
+        return self.folder.argv(self.address(), *self.base, *self.set, *words, to=to)
 
     def nothing_left(self):
         """Neither on the source nor on this host (B14, B16)."""
@@ -163,7 +163,7 @@ def run_case(shared, case):
         return False
 
 
-def main(usage, cases, only_real=()):
+def main(usage, cases, only_real=(), more_machines=lambda folder: []):
     """Runs CASES by name in the quick lane; those of ONLY_REAL in the lane real, and never both."""
     parser = argparse.ArgumentParser(usage=usage)
     parser.add_argument("cases", nargs="*")
@@ -175,18 +175,18 @@ def main(usage, cases, only_real=()):
     adopt_orphans()
     with Folder(options.lane) as folder:
         print("1..%d" % len(chosen))
-        return run_cases(chosen, folder, os.path.join(lab("lab", "bios"), "sda.raw"), os.path.basename(sys.argv[0]))
+        return run_cases(chosen, folder, os.path.join(lab("lab", "bios"), "sda.raw"), more_machines(folder))
 
 
-def run_cases(cases, folder, guest, program):
+def run_cases(cases, folder, guest, more):
     failed = 0
     plain = make_disk(folder / "plain.raw", random.Random(20240917), [("data", 768 << 10), ("hole", 256 << 10)], 512)
-    with Vcenter(machines=machines(guest, plain), lease_timeout="8s") as vcenter, vddk.Double(vcenter) as double:
+    with Vcenter(machines=machines(guest, plain) + more, lease_timeout="8s") as vcenter, vddk.Double(vcenter) as double:
         shared = Case(folder, vcenter, double)
         for number, case in enumerate(cases, 1):
             begin = time.monotonic()
             good = run_case(shared, case)
             failed += not good
-            say("%sok %d - %s %s: %s (%.1f s)" % ("" if good else "not ", number, program, case.__name__, case.__doc__,
+            say("%sok %d - %s %s: %s (%.1f s)" % ("" if good else "not ", number, os.path.basename(sys.argv[0]), case.__name__, case.__doc__,
                                                   time.monotonic() - begin))
     return 1 if failed else 0
