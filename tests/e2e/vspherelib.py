@@ -28,6 +28,7 @@ class Case:
 
     def __init__(self, folder, vcenter, double):
         self.folder, self.out, self.vc, self.double = folder, folder.out, vcenter, double
+        self.snapshots = vcenter.control.status()["snapshots"]  # the machines' own
         self.guest = os.path.join(lab("lab", "bios"), "sda.raw")
         self.env = {**folder.env, **double.env}
         self.base = ["--password-file", vcenter.password_file]
@@ -63,7 +64,7 @@ class Case:
         open_leases = [lease for lease in left["leases"] if lease["state"] in ("ready", "initializing")]
         check(not left["sessions"], "sessions left: %s" % left["sessions"])
         check(not open_leases, "leases left: %s" % open_leases)
-        check(not any(left["snapshots"].values()), "snapshots left: %s" % left["snapshots"])
+        check(left["snapshots"] == self.snapshots, "snapshots left: %s" % left["snapshots"])
         check(not os.path.isdir(self.folder.work_root) or not os.listdir(self.folder.work_root), "work directories left")
         secret = self.vc.password.encode()
         for root, _, files in os.walk(self.folder.top):
