@@ -16,6 +16,8 @@ enum
 {
     /* When a host refuses, it refuses several at once: that is one lesson, not several. */
     SAME_LESSON_S = 2,
+    /* What else read from the host, a backup, may be done by then; if not, it refuses again. */
+    LESSON_LASTS_S = 15 * 60,
 };
 
 struct vddk_slots
@@ -81,7 +83,8 @@ read_limit (const struct vddk_slots *slots, time_t *changed)
     }
     if (changed)
         *changed = status.st_mtime;
-    unsigned long limit = got > 0 ? strtoul (text, NULL, 10) : 0;
+    bool is_old = status.st_mtime + LESSON_LASTS_S < time (NULL);
+    unsigned long limit = got > 0 && !is_old ? strtoul (text, NULL, 10) : 0;
     return limit == 0 || limit > slots->max ? slots->max : (unsigned)limit;
 }
 

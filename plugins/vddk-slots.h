@@ -2,8 +2,8 @@
 /* A bound on the disks that all processes together have open on one ESXi host (or vCenter).
  *
  * They share a directory: `slot.N` is locked (flock) by whoever has a disk open, `limit` holds the number that the host
- * was found to bear, `lock` guards the two. Locks go with their process, however it ends; the files stay. A disk may be
- * opened while fewer than limit slots are locked. One thread at a time.
+ * was found to bear within the last quarter of an hour, `lock` guards the two. Locks go with their process, however it
+ * ends; the files stay. A disk may be opened while fewer than limit slots are locked. One thread at a time.
  */
 #pragma once
 #include "vddk-error.h"

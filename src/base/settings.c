@@ -93,6 +93,8 @@ static const struct vmf_setting table[] = {
       "/etc/ssh/ssh_known_hosts." },
     { "ssh.identity", "", VMF_SETTING_PATH, 0, 0,
       "The private key for ssh sources, without a passphrase. Blank: the agent's and those in ~/.ssh." },
+    { "ssh.port", "22", VMF_SETTING_UINT64, 1, 65535,
+      "The port of an ESXi host's ssh service, for the road ssh of esx:// sources." },
     { NULL, NULL, VMF_SETTING_STRING, 0, 0, NULL },
 };
 

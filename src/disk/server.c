@@ -26,6 +26,7 @@ enum
     CONNECTIONS_MAX = 64,
     CONNECT_TRIES = 2000,
     CONNECT_PAUSE_US = 5 * 1000,
+    LAST_WORDS_MAX_US = 500 * 1000, /* by when a helper's complaint about a read has come through its pipe */
 };
 
 struct vmf_server
@@ -36,7 +37,8 @@ struct vmf_server
     char *name, *socket, *uri;
     uint64_t size_bytes;
     GMutex lock;
-    GString *said; /* under lock: the first thing that a helper complained about */
+    GCond something; /* was said */
+    GString *said;   /* under lock: the first thing that a helper complained about */
 };
 
 /* One helper to start. */
@@ -62,6 +64,7 @@ on_line (const char *line, void *data)
     g_mutex_lock (&server->lock);
     if (server->said->len == 0)
         g_string_append_printf (server->said, "%.600s", json_end ? json_end + 3 : line);
+    g_cond_broadcast (&server->something);
     g_mutex_unlock (&server->lock);
 }
 
@@ -77,6 +80,7 @@ vmf_server_free (struct vmf_server *server)
     g_ptr_array_unref (server->sockets);
     g_string_free (server->said, TRUE);
     g_mutex_clear (&server->lock);
+    g_cond_clear (&server->something);
     g_free (server->name);
     g_free (server->socket);
     g_free (server->uri);
@@ -105,10 +109,24 @@ get_cause (struct vmf_server *server)
     return said;
 }
 
+/* A failed read's answer may be here before the line that says why. */
+static void
+wait_for_words (struct vmf_server *server)
+{
+    int64_t until_us = g_get_monotonic_time () + LAST_WORDS_MAX_US;
+    bool feed_failed = server->feed && vmf_feed_has_failed (server->feed, NULL);
+    g_mutex_lock (&server->lock);
+    while (!feed_failed && server->said->len == 0 && g_cond_wait_until (&server->something, &server->lock, until_us))
+        continue;
+    g_mutex_unlock (&server->lock);
+}
+
 void
 vmf_server_explain (struct vmf_server *server, GError **error)
 {
     bool wanted = server && error && g_error_matches (*error, VMF_ERROR, VMF_ERROR_FAILED);
+    if (wanted)
+        wait_for_words (server);
     g_autofree char *cause = wanted ? get_cause (server) : NULL;
     if (!cause)
         return;
@@ -444,6 +462,7 @@ vmf_server_start (const struct vmf_image *image, const char *name, const char *s
     server->sockets = g_ptr_array_new_with_free_func (g_free);
     server->said = g_string_new (NULL);
     g_mutex_init (&server->lock);
+    g_cond_init (&server->something);
     server->name = g_strdup (name);
     /* ".0" is added for a proxy. */
     if (strlen (socket_path) + 3 >= sizeof (((struct sockaddr_un *)NULL)->sun_path))

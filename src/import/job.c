@@ -49,8 +49,11 @@ static bool
 release (struct vmf_import *import, GError **error)
 {
     g_autoptr (GError) problem = NULL;
-    if (!import->source->ops->release (import->source, &problem))
-        import_say (import, VMF_IMPORT_WARNING, "%s", problem->message);
+    if (import->source->ops->release (import->source, &problem))
+        return true;
+    import_say (import, VMF_IMPORT_WARNING, "%s", problem->message);
+    vmf_findings_add (import->findings, VMF_FINDING_WARNING, "%s",
+                      problem->message); /* read once this has been joined */
     return true;
 }
 

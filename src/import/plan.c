@@ -152,7 +152,11 @@ open_disk (struct vmf_import *import, struct import_disk *disk, GError **error)
         g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "it is empty; leave it out with --disk %s:skip", disk->name);
         return false;
     }
-    return nbd_pread (nbd, sector, sizeof sector, 0, 0) == 0 || vmf_nbd_fail ("its first sector cannot be read", error);
+    if (nbd_pread (nbd, sector, sizeof sector, 0, 0) == 0)
+        return true;
+    vmf_nbd_fail ("its first sector cannot be read", error);
+    vmf_server_explain (disk->server, error);
+    return false;
 }
 
 /* A dry run touches nothing, the source's machine least of all; while that runs, its disks cannot be opened. */

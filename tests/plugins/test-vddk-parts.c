@@ -15,6 +15,7 @@
 #include <glib/gstdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WINDOW ((uint64_t)VDDK_CHUNK_SECTORS * VDDK_CHUNKS_MAX)
@@ -279,10 +280,10 @@ test_log_hides_secrets (void)
 /* --- slots --- */
 
 static void
-make_old (const char *path)
+make_old (const char *path, int minutes)
 {
-    const struct timespec long_ago[2] = { { .tv_sec = 1000000000 }, { .tv_sec = 1000000000 } };
-    g_assert_cmpint (utimensat (AT_FDCWD, path, long_ago, 0), ==, 0);
+    const struct timespec then = { .tv_sec = time (NULL) - minutes * 60 }, both[2] = { then, then };
+    g_assert_cmpint (utimensat (AT_FDCWD, path, both, 0), ==, 0);
 }
 
 static void
@@ -306,15 +307,19 @@ test_slots (void)
     vddk_slots_lower (many[1]);
     g_assert_cmpuint (vddk_slots_get_limit (many[2]), ==, 2);
     g_assert_true (vddk_slots_take (many[3], &error));
-    make_old (limit);
+    make_old (limit, 1);
     vddk_slots_lower (many[3]);
     g_assert_cmpuint (vddk_slots_get_limit (many[2]), ==, 1);
     /* One is always left. */
-    make_old (limit);
+    make_old (limit, 1);
     vddk_slots_lower (many[2]);
     g_assert_cmpuint (vddk_slots_get_limit (many[2]), ==, 1);
     g_assert_true (vddk_slots_take (many[0], &error));
     g_assert_false (vddk_slots_take (many[1], &error));
+    /* What the host could not bear then, it may bear now. */
+    make_old (limit, 20);
+    g_assert_cmpuint (vddk_slots_get_limit (many[2]), ==, 3);
+    g_assert_true (vddk_slots_take (many[1], &error));
     for (int i = 0; i < 4; i++)
         vddk_slots_free (many[i]);
     g_assert_true (g_file_set_contents (limit, "nonsense\n", -1, NULL));
@@ -349,7 +354,7 @@ test_temp (void)
                     *young = make_left_over (folder, "vmferry-vddk.young0", false),
                     *old = make_left_over (folder, "vmferry-vddk.old000", false),
                     *foreign = make_left_over (folder, "somebody-else", true);
-    make_old (old);
+    make_old (old, 60 * 24 * 365);
     g_setenv ("TMPDIR", folder, TRUE);
     g_assert_true (g_file_set_contents (user, "vixDiskLib.nfc.LogLevel=4", -1, NULL));
     g_assert_true (vddk_temp_make (&temp, user, &error));

@@ -436,6 +436,9 @@ def a_refused_opening_lowers_the_limit_for_all(lab):
     said = copy_all(lab, lab.config("sessions-max 2", "read-ms 20"), 3, slots=slots, idle_close=1)
     same(any("no room: " in text for text in said), True, "the host has refused")
     same((slots / "limit").read_text(), "2\n", "the limit that was learned")
+    os.utime(slots / "limit", (0, 0))
+    said = copy_all(lab, lab.config("sessions-max 2", "read-ms 20"), 3, slots=slots, idle_close=1)
+    same(any("no room: " in text for text in said), True, "an old lesson was forgotten, and learned anew")
 
 
 @case

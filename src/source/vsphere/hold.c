@@ -190,10 +190,12 @@ vsphere_release (struct vsphere_source *source, GError **error)
         || (source->snapshot
             && !vmf_vsphere_remove_snapshot (source->vsphere, source->machine->moref, source->snapshot, NULL, error)))
     {
-        g_prefix_error (error,
-                        "a snapshot of %s is still there; 'vmferry doctor %s' lists it, and the vSphere client can "
-                        "remove it: ",
-                        source->machine->name, source->base.address);
+        g_autofree char *name = vsphere_held_name (source);
+        g_prefix_error (
+            error,
+            "the snapshot '%s' of %s is still there; 'vmferry doctor %s' lists it, and with which command it "
+            "is removed: ",
+            name ? name : source->snapshot, source->machine->name, source->base.address);
         return false;
     }
     forget_held (source);

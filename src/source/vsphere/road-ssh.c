@@ -24,8 +24,9 @@ static struct vmf_image *
 open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, GCancellable *cancellable,
             GError **error)
 {
-    g_autoptr (vmf_ssh_login) login =
-        vmf_ssh_login_new (source->address->user, source->address->host, 0, source->password, source->settings);
+    g_autoptr (vmf_ssh_login) login = vmf_ssh_login_new (
+        source->address->user, source->address->host, (uint16_t)vmf_settings_get_uint64 (source->settings, "ssh.port"),
+        source->password, source->settings);
     return vmf_ssh_open_datastore_disk (login, disk->path, cancellable, error);
 }
 

@@ -42,6 +42,12 @@ class Double:
         with open(self._config, "w", encoding="utf-8") as file:
             file.writelines("%s %s\n" % item for item in self._keys.items() if item[1] is not None)
 
+    def forget(self):
+        """Memory that killed processes had in use is given back, as a host does with broken connections."""
+        path = os.path.join(self._keys["state"], "nfc")
+        if os.path.exists(path):
+            os.truncate(path, 0)
+
     def without(self):
         """A directory where no VDDK is."""
         path = os.path.join(os.path.dirname(self.directory), "none")

@@ -109,7 +109,7 @@ func (l *layer) newLease(c *call, vm *simulator.VirtualMachine, snapshot string)
 	return lease, nil
 }
 
-// describe lists the files: disks by bus and unit (a snapshot has no independent ones), and the nvram of UEFI machines.
+// describe lists the files: disks, the last first, as nothing promises their order (a snapshot has no independent ones), and the nvram of UEFI machines.
 func (lease *Lease) describe(vm *simulator.VirtualMachine, snapshot string, info *types.HttpNfcLeaseInfo) error {
 	l := lease.l
 	chain := l.store.of(vm)
@@ -123,7 +123,8 @@ func (lease *Lease) describe(vm *simulator.VirtualMachine, snapshot string, info
 			Key: "/" + vm.Self.Value + "/" + key, ImportKey: "/" + vm.Name + "/" + key, Url: prefix + target,
 			SslThumbprint: l.identity.thumbprint(), Disk: types.NewBool(isDisk), TargetId: target, FileSize: size})
 	}
-	for n, d := range chain.disks {
+	for n := len(chain.disks) - 1; n >= 0; n-- {
+		d := chain.disks[n]
 		link, ok := chain.at(d, snapshot)
 		if !ok || d.raw || (snapshot != "" && !d.tracked) {
 			continue

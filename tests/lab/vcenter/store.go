@@ -388,7 +388,7 @@ func (s *store) apply(vm *simulator.VirtualMachine, c *chain) error {
 	return writeVMX(&vm.VirtualMachine)
 }
 
-// devices with disks as at snapshot I; -1: now.
+// devices with disks as at snapshot I, where they are in another order; -1: now.
 func (c *chain) devices(old []types.BaseVirtualDevice, i int) []types.BaseVirtualDevice {
 	devices := make([]types.BaseVirtualDevice, len(old))
 	copy(devices, old)
@@ -409,6 +409,11 @@ func (c *chain) devices(old []types.BaseVirtualDevice, i int) []types.BaseVirtua
 		now := *was
 		now.Backing = d.backing(flat, last)
 		devices[n] = &now
+	}
+	if i >= 0 {
+		sort.SliceStable(devices, func(a, b int) bool {
+			return devices[a].GetVirtualDevice().Key > devices[b].GetVirtualDevice().Key
+		})
 	}
 	return devices
 }
