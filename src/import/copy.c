@@ -19,28 +19,34 @@ enum
     RESTART_PAUSE_US = 2 * G_USEC_PER_SEC,
 };
 
-/* The journal of DISK; what an earlier import wrote there is looked at before it is believed. */
 static bool
-open_journal (struct import_disk *disk, GError **error)
+is_copied (const struct vmf_import *import)
 {
-    struct vmf_import *import = disk->import;
-    const struct vmf_sample_place places[] = {
-        { "source", vmf_server_get_uri (disk->server), NULL, import->sequential },
-        { "target", vmf_chain_get_target_uri (disk->chain), NULL, false },
-    };
-    if (import->staged)
-        return true;
-    return import_journal_open (disk, error)
-           && (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN
-               || vmf_proof_check_samples (disk->journal, disk->name, places, G_N_ELEMENTS (places), import->stop,
-                                           error));
+    return import->resumed && import->resume == IMPORT_RESUME_CONVERT;
 }
 
 /* Does the conversion read from the source what is not here yet? */
 static bool
 has_source_beneath (const struct vmf_import *import)
 {
-    return import->convert && !import->sequential;
+    return import->convert && !import->sequential && !is_copied (import);
+}
+
+/* The journal of DISK; what an earlier import wrote there is looked at before it is believed. */
+static bool
+open_journal (struct import_disk *disk, GError **error)
+{
+    struct vmf_import *import = disk->import;
+    const struct vmf_sample_place places[] = {
+        { "target", vmf_chain_get_target_uri (disk->chain), NULL, false },
+        { "source", disk->server ? vmf_server_get_uri (disk->server) : NULL, NULL, import->sequential },
+    };
+    size_t n_places = is_copied (import) ? 1 : G_N_ELEMENTS (places);
+    if (import->staged)
+        return true;
+    return import_journal_open (disk, error)
+           && (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN
+               || vmf_proof_check_samples (disk->journal, disk->name, places, n_places, import->stop, error));
 }
 
 /* With a conversion the target may hold blocks that copy-on-read brought and that nobody proved: a resumed import reads
@@ -244,7 +250,10 @@ tend_server (struct vmf_import *import, struct import_disk *disk, GError **error
         return true;
     if (disk->server)
     {
-        import_say (import, VMF_IMPORT_WARNING, "the helper that reads %s has died; it is started again", disk->name);
+        g_autoptr (GError) ended = g_error_new_literal (VMF_ERROR, VMF_ERROR_FAILED, "it has ended");
+        vmf_server_explain (disk->server, &ended);
+        import_say (import, VMF_IMPORT_WARNING, "the helper that reads %s is started again: %s", disk->name,
+                    ended->message);
         disk->gone_us = now_us;
     }
     g_clear_pointer (&disk->server, vmf_server_free);
@@ -272,11 +281,23 @@ tell_source (struct vmf_import *import)
     import->source->ops->tell (import->source, (unsigned)MIN (done / MAX (needed / 100, (uint64_t)1), (uint64_t)100));
 }
 
+/* From here on a conversion that fails costs a conversion and nothing else (X2), whatever becomes of the source. */
+static bool
+save_copied (struct vmf_import *import, GError **error)
+{
+    bool whole = import->convert && !import->staged && !import->converted;
+    for (unsigned i = 0; i < import->n_disks; i++)
+        whole = whole && !import->disks[i].left_out;
+    return !whole || import_state_save (import, IMPORT_RESUME_CONVERT, error);
+}
+
 /* The last disk is here. */
 static bool
 end_copy (struct vmf_import *import, GError **error)
 {
     import_stage_end (import, "copy");
+    if (!save_copied (import, error))
+        return false;
     import_release_begin (import);
     return !import->convert || !import->sequential || start_conversion (import, error);
 }
@@ -329,6 +350,26 @@ import_copy_and_convert (struct vmf_import *import, GError **error)
         import_job_start (import, &import->verify, verify);
     return read_map (import, error) && check_space (import, error) && watch (import, error)
            && (import->staged || import_state_save (import, IMPORT_RESUME_COMMIT, error));
+}
+
+bool
+import_convert_again (struct vmf_import *import, GError **error)
+{
+    import->room = vmf_room_new (error);
+    if (!import->room || !start_chains (import, error))
+        return false;
+    for (unsigned i = 0; i < import->n_disks; i++)
+        import->disks[i].copied = import->disks[i].released = true;
+    import_control_open (import);
+    if (!start_conversion (import, error))
+        return false;
+    while (import->conversion)
+    {
+        import_tell_progress (import, "convert");
+        if (!import_wait_for_events (import, IMPORT_TICK_MS, error) || !watch_conversion (import, error))
+            return false;
+    }
+    return import_state_save (import, IMPORT_RESUME_COMMIT, error);
 }
 
 /* The chains again over what was copied and converted; a disk without an overlay is committed already. */

@@ -30,9 +30,10 @@ struct import_stage
 /* Where a resumed import goes on. */
 enum import_resume
 {
-    IMPORT_RESUME_COPY,   /* the target's disks are there; the guest is converted anew, on a new overlay */
-    IMPORT_RESUME_COMMIT, /* all is copied and converted */
-    IMPORT_RESUME_FINISH, /* the disks are complete */
+    IMPORT_RESUME_COPY,    /* the target's disks are there; the guest is converted anew, on a new overlay */
+    IMPORT_RESUME_CONVERT, /* all is copied: the same, and the source is not needed any more */
+    IMPORT_RESUME_COMMIT,  /* all is copied and converted */
+    IMPORT_RESUME_FINISH,  /* the disks are complete */
 };
 
 /* One call to the source in a thread of its own, beside copy and conversion. */
@@ -70,6 +71,7 @@ struct import_disk
     struct vmf_mover_options mover_options;
     struct vmf_mover *mover;     /* while the thread is there */
     struct vmf_extents *dropped; /* from the mover, as the conversion's overlay covers it */
+    bool left_out;               /* some was dropped and not copied: another overlay would need it from the source */
     GThread *thread;
     GError *thread_error;
     bool thread_ended;           /* atomic: set by the thread as its last act */
@@ -165,6 +167,7 @@ char *import_source_socket (const struct import_disk *disk);
 
 /* copy.c: map, copy and convert, beside each other. */
 bool import_copy_and_convert (struct vmf_import *import, GError **error);
+bool import_convert_again (struct vmf_import *import, GError **error); /* what is copied already; no source is asked */
 
 /* commit.c: pass 2, closing, moving staged disks. */
 bool import_commit (struct vmf_import *import, GError **error);

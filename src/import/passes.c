@@ -91,6 +91,7 @@ end_mover (struct import_disk *disk)
 {
     g_thread_join (g_steal_pointer (&disk->thread));
     g_clear_pointer (&disk->mover, vmf_mover_free);
+    disk->left_out = disk->left_out || (disk->dropped && vmf_extents_total (disk->dropped) > 0);
     g_clear_pointer (&disk->dropped, vmf_extents_free);
 }
 
@@ -111,7 +112,7 @@ void
 import_passes_drop_covered (struct vmf_import *import)
 {
     int64_t begin_us = g_get_monotonic_time ();
-    if (begin_us < import->covered_us)
+    if (begin_us < import->covered_us || import->held) /* what is held is let go of as soon as all is copied */
         return;
     for (unsigned i = 0; i < import->n_disks; i++)
         drop_covered (&import->disks[i]);

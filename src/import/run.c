@@ -298,6 +298,8 @@ go_on (struct vmf_import *import, GError **error)
         import_release_now (import);
     if (import->resume == IMPORT_RESUME_COPY && !import_copy_and_convert (import, error))
         return false;
+    if (import->resume == IMPORT_RESUME_CONVERT && !import_convert_again (import, error))
+        return false;
     if (import->resume == IMPORT_RESUME_COMMIT && !import_open_converted (import, error))
         return false;
     return (import->resume == IMPORT_RESUME_FINISH || import_commit (import, error)) && import_verify (import, error)

@@ -18,7 +18,7 @@
     X (target) X (pool) X (name) X (cpu_model) X (machine_type) X (os_name) X (firmware) X (disk_format) X (root)
 #define LIST_OPTIONS(X) X (networks) X (disks) X (v2v_options)
 
-static const char *const stages[] = { "copy", "commit", "finish" }; /* in the order of enum import_resume */
+static const char *const stages[] = { "copy", "convert", "commit", "finish" }; /* in the order of enum import_resume */
 
 static char *
 state_path (const char *work_dir)
@@ -304,7 +304,7 @@ import_state_load (struct vmf_import *import, const char *work_dir, GError **err
     options_from_json (import, json_object_get (import->state, "options"));
     settings_from_json (import, json_object_get (import->state, "set"));
     const json_t *converted = json_object_get (import->state, "converted");
-    if (converted && import->resume != IMPORT_RESUME_COPY)
+    if (converted && import->resume >= IMPORT_RESUME_COMMIT)
         import->converted = converted_from_json (converted);
     return true;
 }

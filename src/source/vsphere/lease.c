@@ -32,10 +32,12 @@ report (struct vmf_vsphere_lease *lease, unsigned percent)
     call.request = vmf_request_new ("HttpNfcLeaseProgress", "HttpNfcLease", lease->moref);
     vmf_request_add_int (call.request, "percent", percent);
     vmf_request_end (call.request);
+    enum vmf_fault fault = VMF_FAULT_NONE; /* it stays this where the server could not be asked */
+    call.fault = &fault;
     if (vmf_call_do (lease->vsphere, &call, NULL, &error))
         return true;
     g_debug ("reporting progress: %s", error->message); /* whoever reads its URLs will hear of its end */
-    return false;
+    return fault == VMF_FAULT_NONE;
 }
 
 static void *

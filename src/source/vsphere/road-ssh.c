@@ -14,6 +14,8 @@ unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
         return g_strdup ("nbdkit's ssh plugin is not installed; install the package nbdkit");
     if (source->address->is_vcenter)
         return g_strdup ("ssh leads to an ESXi host, not through a vCenter; use esx://USER@HOST/ for it");
+    if (machine->power == VMF_POWER_ON && !source->shut_down)
+        return g_strdup ("it runs, and holds its disks; --shut-down shuts it down first");
     for (guint i = 0; i < machine->disks->len; i++)
         if (((const struct vmf_vsphere_disk *)g_ptr_array_index (machine->disks, i))->is_delta)
             return g_strdup ("it has snapshots, whose deltas cannot be read like this; remove them first");
