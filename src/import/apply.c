@@ -142,7 +142,8 @@ apply_machine (struct vmf_import *import, GError **error)
     struct vmf_vm *vm = import->vm;
     set_string (&vm->name, options->name);
     set_string (&vm->cpu_model, options->cpu_model);
-    set_string (&vm->machine_type, options->machine_type);
+    const char *machine_type = vmf_settings_get_string (import->settings, "domain.machine");
+    set_string (&vm->machine_type, options->machine_type ? options->machine_type : *machine_type ? machine_type : NULL);
     set_string (&vm->os_name, options->os_name);
     if (options->uuid && strcmp (options->uuid, "new") != 0 && !g_uuid_string_is_valid (options->uuid))
         return usage (error, "--uuid '%s' is neither a UUID nor 'new'", options->uuid);
