@@ -123,7 +123,6 @@ find_image (struct copy *copy, const char *address, GError **error)
     const char *ca_file = vmf_settings_get_string (copy->settings, "http.ca_file");
     struct vmf_source_options options = { .format = given.source_format,
                                           .ca_file = *ca_file ? ca_file : NULL,
-                                          .one_pass = true,
                                           .work_dir = copy->work_dir,
                                           .settings = copy->settings };
     copy->source = vmf_source_open (address, &options, copy->cancellable, error);

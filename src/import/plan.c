@@ -66,7 +66,6 @@ import_describe (struct vmf_import *import, GError **error)
         .settings = import->settings,
         .shut_down = import->options.shut_down,
         .ca_file = *ca_file ? ca_file : NULL,
-        .one_pass = true,
     };
     import_stage_begin (import, "describe");
     if (import->options.ask_password

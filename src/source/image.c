@@ -51,18 +51,14 @@ claims (const char *address)
     return is_nbd (address) || (!g_file_test (address, G_FILE_TEST_IS_DIR) && vmf_format_from_path (address) != NULL);
 }
 
-/* Only what can be read from a web server, by whom it can be read. */
+/* Only what can be read from a web server. */
 static bool
-check_web (const char *address, const char *format, const struct vmf_source_options *options, GError **error)
+check_web (const char *format, GError **error)
 {
-    if (strcmp (format, "raw") == 0 || (strcmp (format, "vmdk") == 0 && options->one_pass))
+    if (strcmp (format, "raw") == 0 || strcmp (format, "vmdk") == 0)
         return true;
-    if (strcmp (format, "vmdk") == 0)
-        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
-                     "a VMDK on a web server can be read only once, in order; bring it here with 'vmferry copy' first");
-    else
-        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
-                     "of a web server, only raw disks and stream-optimised VMDKs can be read, not %s", format);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                 "of a web server, only raw disks and stream-optimised VMDKs can be read, not %s", format);
     return false;
 }
 
@@ -71,7 +67,7 @@ open_source (const char *address, const struct vmf_source_options *options, GCan
 {
     const char *format = options->format ? vmf_format_from_name (options->format) : format_by_name (address);
     g_autofree char *shown = is_web (address) ? vmf_feed_show_url (address, error) : NULL;
-    if (is_web (address) && (!shown || (format && !check_web (address, format, options, error))))
+    if (is_web (address) && (!shown || (format && !check_web (format, error))))
         return NULL;
     if (!is_nbd (address) && !vmf_source_check_not_gzip (address, error))
         return NULL;

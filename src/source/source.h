@@ -16,7 +16,6 @@ struct vmf_source_options
 {
     const char *format;  /* --format: a bare image's format; NULL: by its extension */
     const char *ca_file; /* PEM: whom https:// addresses are believed by; NULL: the system's authorities */
-    bool one_pass; /* the caller reads each disk once, in rising order: it gets those that are still arriving, too */
     /* For what must be unpacked (compressed members of a zip, .gz disks), and what --resume needs of a running machine;
        NULL: such are refused. */
     const char *work_dir;
