@@ -15,20 +15,6 @@ make_reconfigure (const void *data)
     return vmf_request_end (request);
 }
 
-static bool
-is_enabled (struct vmf_vsphere *vsphere, const char *what, const char *vm_moref, bool *enabled,
-            GCancellable *cancellable, GError **error)
-{
-    static const char *const paths[] = { "config.changeTrackingEnabled", NULL };
-    xmlDoc *doc = vmf_properties_one (vsphere, what, "VirtualMachine", vm_moref, paths, cancellable, error);
-    if (!doc)
-        return false;
-    g_autofree char *text = vmf_property_text (xmlDocGetRootElement (doc), paths[0]);
-    *enabled = text && strcmp (text, "true") == 0;
-    xmlFreeDoc (doc);
-    return true;
-}
-
 /* The setting takes effect when the VM is stunned, as a snapshot does (PITFALLS 15). */
 static bool
 stun (struct vmf_vsphere *vsphere, const char *vm_moref, GCancellable *cancellable, GError **error)
@@ -45,7 +31,8 @@ vmf_vsphere_enable_change_tracking (struct vmf_vsphere *vsphere, const char *vm_
 {
     bool enabled = false;
     g_autofree char *what = g_strdup_printf ("switching on changed block tracking for %s", vm_moref);
-    if (!is_enabled (vsphere, what, vm_moref, &enabled, cancellable, error))
+    if (!vmf_properties_bool (vsphere, what, "VirtualMachine", vm_moref, "config.changeTrackingEnabled", &enabled,
+                              cancellable, error))
         return false;
     if (enabled)
         return true;

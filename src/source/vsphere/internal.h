@@ -87,6 +87,9 @@ bool vmf_properties_each (struct vmf_vsphere *vsphere, const char *what, GString
 /* Of one object: a document whose root is its <objects>. NOT_FOUND. */
 xmlDoc *vmf_properties_one (struct vmf_vsphere *vsphere, const char *what, const char *type, const char *moref,
                             const char *const *paths, GCancellable *cancellable, GError **error);
+/* One property that is true or false; not set is false. */
+bool vmf_properties_bool (struct vmf_vsphere *vsphere, const char *what, const char *type, const char *moref,
+                          const char *path, bool *value, GCancellable *cancellable, GError **error);
 /* <val> of PATH, or NULL; and its text. */
 xmlNode *vmf_property_find (const xmlNode *object, const char *path);
 char *vmf_property_text (const xmlNode *object, const char *path);

@@ -165,3 +165,17 @@ vmf_name_decode (const char *name)
     }
     return g_string_free (decoded, FALSE);
 }
+
+bool
+vmf_properties_bool (struct vmf_vsphere *vsphere, const char *what, const char *type, const char *moref,
+                     const char *path, bool *value, GCancellable *cancellable, GError **error)
+{
+    const char *const paths[] = { path, NULL };
+    xmlDoc *doc = vmf_properties_one (vsphere, what, type, moref, paths, cancellable, error);
+    if (!doc)
+        return false;
+    g_autofree char *text = vmf_property_text (xmlDocGetRootElement (doc), path);
+    *value = text && strcmp (text, "true") == 0;
+    xmlFreeDoc (doc);
+    return true;
+}

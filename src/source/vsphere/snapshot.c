@@ -79,21 +79,6 @@ make_consolidate (const void *data)
     return vmf_request_end (vmf_request_new ("ConsolidateVMDisks_Task", "VirtualMachine", wish->vm));
 }
 
-static bool
-needs_consolidation (struct vmf_vsphere *vsphere, const struct wish *wish, bool *needed, GCancellable *cancellable,
-                     GError **error)
-{
-    static const char *const paths[] = { "runtime.consolidationNeeded", NULL };
-    xmlDoc *doc = vmf_properties_one (vsphere, "asking for left-over snapshot files", "VirtualMachine", wish->vm, paths,
-                                      cancellable, error);
-    if (!doc)
-        return false;
-    g_autofree char *text = vmf_property_text (xmlDocGetRootElement (doc), paths[0]);
-    *needed = text && strcmp (text, "true") == 0;
-    xmlFreeDoc (doc);
-    return true;
-}
-
 /* The snapshot is gone; are its files? */
 static bool
 consolidate (struct vmf_vsphere *vsphere, const struct wish *wish, GCancellable *cancellable, GError **error)
@@ -104,7 +89,8 @@ consolidate (struct vmf_vsphere *vsphere, const struct wish *wish, GCancellable 
         bool needed = false;
         enum vmf_fault fault = VMF_FAULT_NONE;
         g_autoptr (GError) failed = NULL;
-        if (!needs_consolidation (vsphere, wish, &needed, cancellable, error))
+        if (!vmf_properties_bool (vsphere, "asking for left-over snapshot files", "VirtualMachine", wish->vm,
+                                  "runtime.consolidationNeeded", &needed, cancellable, error))
             return false;
         if (!needed)
             return true;
