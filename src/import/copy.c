@@ -4,7 +4,7 @@
  */
 #include "base/error.h"
 #include "base/text.h"
-#include "disk/proof.h"
+#include "disk/samples.h"
 #include "disk/zero.h"
 #include "import/internal.h"
 
@@ -46,7 +46,7 @@ open_journal (struct import_disk *disk, GError **error)
         return true;
     return import_journal_open (disk, error)
            && (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN
-               || vmf_proof_check_samples (disk->journal, disk->name, places, n_places, import->stop, error));
+               || vmf_samples_check (disk->journal, disk->name, places, n_places, import->stop, error));
 }
 
 /* With a conversion the target may hold blocks that copy-on-read brought and that nobody proved: a resumed import reads
