@@ -65,12 +65,10 @@ import_describe (struct vmf_import *import, GError **error)
         .work_dir = vmf_work_get_dir (import->work),
         .settings = import->settings,
         .shut_down = import->options.shut_down,
+        .ask_password = import->options.ask_password,
         .ca_file = *ca_file ? ca_file : NULL,
     };
     import_stage_begin (import, "describe");
-    if (import->options.ask_password
-        && !import->options.ask_password (import->options.source, &options.password, error))
-        return false;
     import->source_opened_us = g_get_real_time ();
     import->source = vmf_source_open (import->options.source, &options, import->stop, error);
     if (import->source && import->source->notice)

@@ -81,11 +81,13 @@ static struct vmf_source *
 open_source (const char *address, const struct vmf_source_options *options, GCancellable *cancellable, GError **error)
 {
     g_autofree char *user = NULL, *host = NULL;
+    const char *password = NULL;
     uint16_t port;
     struct ssh_source *source = g_new0 (struct ssh_source, 1);
-    if (vmf_ssh_parse (address, &user, &host, &port, &source->path, error))
+    if (vmf_ssh_parse (address, &user, &host, &port, &source->path, error)
+        && (!options->ask_password || options->ask_password (address, false, &password, error)))
     {
-        source->login = vmf_ssh_login_new (user, host, port, options->password, options->settings);
+        source->login = vmf_ssh_login_new (user, host, port, password, options->settings);
         source->text = vmf_ssh_read_text (source->login, source->path, &source->length, cancellable, error);
     }
     if (source->text)

@@ -136,6 +136,26 @@ close_source (struct vmf_source *base)
     g_free (source);
 }
 
+/* Who logs in. */
+static bool
+ask_who (struct vsphere_source *source, const struct vmf_source_options *options, const char *address, GError **error)
+{
+    const char *password = NULL;
+    if (!source->address->user)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                     "the address names no user: write it before the server's name, as in %s://USER@%s/",
+                     source->address->is_vcenter ? "vpx" : "esx", source->address->host);
+        return false;
+    }
+    if (options->ask_password && !options->ask_password (address, true, &password, error))
+        return false;
+    source->password = g_strdup (password);
+    if (!password)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "a password is wanted; give --password-file FILE");
+    return password != NULL;
+}
+
 static struct vmf_source *
 open_source (const char *address, const struct vmf_source_options *options, GCancellable *cancellable, GError **error)
 {
@@ -149,11 +169,8 @@ open_source (const char *address, const struct vmf_source_options *options, GCan
     source->own_settings = options->settings ? NULL : vmf_settings_new ();
     source->settings = options->settings ? options->settings : source->own_settings;
     source->work_dir = g_strdup (options->work_dir);
-    source->password = g_strdup (options->password);
     source->shut_down = options->shut_down;
-    if (!source->password)
-        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "a password is wanted; give --password-file FILE");
-    else if (login (source, address, cancellable, error))
+    if (ask_who (source, options, address, error) && login (source, address, cancellable, error))
     {
         source->keeper = g_thread_new ("keep-alive", keeper_thread, source);
         return &source->base;
