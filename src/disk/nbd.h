@@ -27,6 +27,10 @@ struct nbd_handle *vmf_nbd_new (enum vmf_nbd_flags flags);
    connection died; it is of no use any more. WHAT is for the message: "sda". */
 bool vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable, GError **error);
 
+/* The connection that an nbd_aio_connect…() began is made, or has said nothing for TIMEOUT_MS. */
+bool vmf_nbd_finish_connecting (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable,
+                                GError **error);
+
 /* A connected handle. A helper's socket exists a moment before it listens, and one that died may just be started again:
    refused connections are tried again for ten seconds, unless FLAGS say that the user named the server. A server that
    takes the connection and says nothing for a minute has failed. */

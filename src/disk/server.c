@@ -25,6 +25,7 @@ enum
     QEMU_LOCK_WRITE = 101, /* the byte of an image file that QEMU locks while it may write to it */
     CONNECTIONS_MAX = 64,
     CONNECT_TRIES = 2000,
+    OPEN_MAX_MS = 20 * 60 * 1000, /* without a word from a helper that is alive */
     CONNECT_PAUSE_US = 5 * 1000,
     LAST_WORDS_MAX_US = 500 * 1000, /* by when a helper's complaint about a read has come through its pipe */
 };
@@ -412,7 +413,8 @@ start_by_kind (struct vmf_server *server, const struct vmf_image *image, GCancel
     return start_qemu (server, image, cancellable, error);
 }
 
-/* The socket's name is there a moment before anybody listens. A helper that has ended will never answer. */
+/* The socket's name is there a moment before anybody listens. A helper that has ended will never answer. One that opens
+   its disk now (VDDK) may need its time, and says itself when that is too long. */
 static struct nbd_handle *
 connect_first (struct vmf_server *server, GCancellable *cancellable)
 {
@@ -420,7 +422,8 @@ connect_first (struct vmf_server *server, GCancellable *cancellable)
     for (int tries = 0; tries < CONNECT_TRIES; tries++)
     {
         g_autoptr (nbd_handle) nbd = nbd_create ();
-        if (nbd && nbd_connect_unix (nbd, server->socket) == 0)
+        if (nbd && nbd_aio_connect_unix (nbd, server->socket) == 0
+            && vmf_nbd_finish_connecting (nbd, server->name, OPEN_MAX_MS, cancellable, NULL))
             return g_steal_pointer (&nbd);
         if (nbd_get_errno () != ECONNREFUSED || g_cancellable_is_cancelled (cancellable) || !vmf_child_running (child))
             break;

@@ -69,7 +69,9 @@ struct vmf_source_ops
                                 GCancellable *cancellable, GError **error);
     void (*close) (struct vmf_source *source);
 
-    /* struct vmf_source_entry*, freed with the array. FILTER spares work; vmf_source_list() applies it in any case. */
+    /* struct vmf_source_entry*, freed with the array. FILTER spares work: vmf_source_list() applies it in any case, but
+       for name, os, power, folder and tag where the source `filters` these itself, knowing more of them. */
+    bool filters;
     GPtrArray *(*list) (struct vmf_source *source, const struct vmf_source_filter *filter, GCancellable *cancellable,
                         GError **error);
 

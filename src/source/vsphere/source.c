@@ -26,12 +26,6 @@ claims (const char *address)
 
 /* ---- the session ---- */
 
-static uint16_t
-port_of (const struct vmf_vsphere_address *address)
-{
-    return address->port ? address->port : 443;
-}
-
 /* A certificate that is not the pinned one: both are shown, and how to forget it. Where the user named it (the setting
    vddk.thumbprint), WHY says that already. Takes WHY. */
 static bool
@@ -39,12 +33,14 @@ refuse (struct vsphere_source *source, const char *address, GError *why, GCancel
 {
     const char *host = source->address->host;
     bool set = *vmf_settings_get_string (source->settings, "vddk.thumbprint") != '\0';
-    g_autofree char *seen =
-        set ? NULL : vmf_tls_ask_thumbprint (host, port_of (source->address), ASK_TIMEOUT_MS, cancellable, NULL);
+    g_autofree char *seen = set ? NULL
+                                : vmf_tls_ask_thumbprint (host, vmf_vsphere_address_port (source->address),
+                                                          ASK_TIMEOUT_MS, cancellable, NULL);
     if (!source->trust.thumbprint || !seen || strcmp (seen, source->trust.thumbprint) == 0)
         return g_propagate_error (error, why), false;
     g_error_free (why);
-    return vmf_pins_refuse (host, port_of (source->address), source->trust.thumbprint, seen, address, error);
+    return vmf_pins_refuse (host, vmf_vsphere_address_port (source->address), source->trust.thumbprint, seen, address,
+                            error);
 }
 
 static bool
@@ -52,8 +48,8 @@ login (struct vsphere_source *source, const char *address, GCancellable *cancell
 {
     GError *why = NULL;
     const struct vmf_vsphere_address *parts = source->address;
-    if (!vmf_trust_decide (source->settings, parts->host, port_of (parts), parts->no_verify, &source->trust,
-                           cancellable, error))
+    if (!vmf_trust_decide (source->settings, parts->host, vmf_vsphere_address_port (parts), parts->no_verify,
+                           &source->trust, cancellable, error))
         return false;
     struct vmf_vsphere_options options = { .host = parts->host,
                                            .port = parts->port,
@@ -350,6 +346,7 @@ const struct vmf_source_ops vmf_source_vsphere = {
     .claims = claims,
     .open = open_source,
     .close = close_source,
+    .filters = true,
     .list = list,
     .describe = describe,
     .check = check,
