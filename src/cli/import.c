@@ -11,6 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 
+enum
+{
+    NOT_GIVEN = -1,
+    MEMORY_MIN_BYTES = 1 << 20,
+};
+
 /* The options as GOption fills them. */
 static struct
 {
@@ -19,7 +25,7 @@ static struct
     char **vms, **networks, **macs, **disks, **v2v_options;
     gint64 vcpus;
     gboolean shut_down, preallocate, convert, no_convert, keep_work, replace, dry_run, verify, json;
-} given;
+} given = { .vcpus = NOT_GIVEN };
 
 static const GOptionEntry entries[] = {
     { "to", 0, 0, G_OPTION_ARG_FILENAME, &given.target, "Directory or libvirt URI (qemu:///system)", "TARGET" },
@@ -117,7 +123,26 @@ check_several (GError **error)
                          single[i].option, g_strv_length (given.vms));
             return false;
         }
+    for (char **name = given.vms; *name; name++)
+        if (g_strv_contains ((const char *const *)name + 1, *name))
+        {
+            g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "--vm %s is given twice", *name);
+            return false;
+        }
     return true;
+}
+
+static bool
+read_size (const char *text, uint64_t *bytes, GError **error)
+{
+    if (!text)
+        return true;
+    if (!vmf_text_to_size (text, "--memory", bytes, error))
+        return false;
+    if (*bytes >= MEMORY_MIN_BYTES)
+        return true;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "--memory %s is less than 1 MiB; 4G are four gibibytes", text);
+    return false;
 }
 
 /* Checks what needs no source, and fills OPTIONS. */
@@ -141,11 +166,11 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
         return false;
     if (given.convert && given.no_convert)
         return usage (error, "--convert and --no-convert exclude each other");
-    if (given.vcpus < 0 || given.vcpus > 4096)
+    if (given.vcpus != NOT_GIVEN && (given.vcpus < 1 || given.vcpus > 4096))
         return usage (error, "--cpus is a number from 1 to 4096");
     if (!one_of ("--progress", given.progress, styles, &style_index, error)
         || !one_of ("--disk-format", given.disk_format, formats, &format_index, error)
-        || (given.memory && !vmf_text_to_size (given.memory, "--memory", &options->memory_bytes, error)))
+        || !read_size (given.memory, &options->memory_bytes, error))
         return false;
     *style = style_index;
     options->source = source;
@@ -157,7 +182,7 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
     options->pool = given.pool;
     options->name = given.name;
     options->uuid = given.uuid;
-    options->vcpus = (uint64_t)given.vcpus;
+    options->vcpus = given.vcpus == NOT_GIVEN ? 0 : (uint64_t)given.vcpus;
     options->cpu_model = given.cpu_model;
     options->machine_type = given.machine;
     options->os_name = given.os_name;
@@ -199,7 +224,7 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, jso
                  : vmf_import_get_leftovers (import) ? "not everything was undone"
                  : vmf_import_get_kept (import)      ? "what was copied is kept"
                  : given.keep_work                   ? "the target is as it was; the work directory is kept"
-                                                     : "everything was undone",
+                                                     : "everything was undone (--keep-work keeps what was copied)",
                  vmf_log_get_path () ? "; log: " : "", vmf_log_get_path () ? vmf_log_get_path () : "");
         if (vmf_import_get_kept (import))
             fprintf (stderr, "vmferry: 'vmferry import --resume %s' goes on; 'vmferry clean --work %s' gives up\n",
@@ -223,15 +248,19 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, jso
         text = given.dry_run ? vmf_import_plan_text (import) : vmf_import_summary_text (import);
         fputs (text, stdout);
     }
+    fflush (stdout); /* before what the next VM has to say */
     return status;
 }
 
 static bool
 open_log (const struct vmf_settings *settings, const char *source, GError **error)
 {
-    g_autofree char *shown = vmf_import_show_source (source), *name = g_path_get_basename (shown);
+    g_autofree char *shown = vmf_import_show_source (source), *base = g_path_get_basename (shown);
     g_autofree char *dir = vmf_log_default_dir (vmf_settings_get_string (settings, "log.dir"));
-    return given.dry_run || vmf_log_open (dir, name, error);
+    if (!given.dry_run && !vmf_log_open (dir, given.vms ? given.vms[0] : base, error))
+        return false;
+    g_info ("vmferry " VMF_VERSION ": %s %s", given.resume ? "resuming" : "importing from", shown);
+    return true;
 }
 
 /* PLACE: "2 of 5", where there are several. */
@@ -243,6 +272,8 @@ import_one (const struct vmf_import_options *options, const struct vmf_settings 
     g_autoptr (vmf_progress) progress = vmf_progress_new (style);
     g_autoptr (vmf_import) import =
         vmf_import_new (options, settings, vmf_progress_get_events (progress), vmf_cli_cancellable ());
+    if (options->vm)
+        g_info ("VM %s", options->vm);
     if (place)
         vmf_progress_tell_vm (progress, options->vm, place);
     bool good = vmf_import_run (import, &error);
