@@ -4,8 +4,8 @@
  * From a web server a raw disk is read as wanted (nbdkit's curl plugin); a stream-optimised VMDK is decoded while it
  * arrives, once and in order.
  *
- * Its machine has a name (the file's) and one disk. The format is what --format says or what the name ends with, never
- * what the bytes look like.
+ * Its machine has a name (the file's), one disk and one network card, of which nothing is known. The format is what
+ * --format says or what the name ends with, never what the bytes look like.
  */
 #include "source/sources.h"
 #include "disk/nbd.h"
@@ -172,6 +172,7 @@ describe (struct vmf_source *base, const char *name, GCancellable *cancellable, 
         set_nbd_place (&disk->place, source->path);
     disk->place.format = g_strdup (source->format);
     disk->capacity_bytes = image->size_bytes;
+    vmf_vm_add_nic (vm)->added = true;
     return vmf_source_check_only (vm, source->path, name, error);
 }
 

@@ -492,6 +492,10 @@ test_image (void)
     GError *error = NULL;
     g_autofree char *raw = path_to ("pattern.raw"), *odd = path_to ("odd.name");
     assert_imports (raw, "image", "pattern");
+    g_autoptr (vmf_source) bare = vmf_source_open (raw, &(struct vmf_source_options){ 0 }, NULL, &error);
+    g_autoptr (vmf_vm) vm = bare->ops->describe (bare, NULL, NULL, &error);
+    g_assert_cmpuint (vm->nics->len, ==, 1); /* users expect a network */
+    g_assert_true (((struct vmf_nic *)g_ptr_array_index (vm->nics, 0))->added);
     g_autofree char *o1 = fixture_run ("qemu-img", "convert", "-f", "raw", "-O", "vdi", raw, odd, NULL);
     assert_fails (odd, VMF_ERROR_USAGE, "--format");
     struct vmf_source_options options = { .format = "vdi" };
