@@ -77,6 +77,7 @@ struct import_disk
     bool thread_ended;           /* atomic: set by the thread as its last act */
     struct vmf_extents *changed; /* by the conversion; NULL: not known */
     bool copied, released, committed;
+    bool reserved;           /* its files got their space before their data */
     uint64_t verified_bytes; /* how far it was read back */
     bool verified;           /* to its end */
 };
@@ -168,6 +169,11 @@ char *import_source_socket (const struct import_disk *disk);
 /* copy.c: map, copy and convert, beside each other. */
 bool import_copy_and_convert (struct vmf_import *import, GError **error);
 bool import_convert_again (struct vmf_import *import, GError **error); /* what is copied already; no source is asked */
+
+/* space.c: once the map is read, the target's files get the space that they will need, or NO_SPACE. What they did not
+   use is given back when nobody writes to them any more. */
+bool import_reserve_space (struct vmf_import *import, GError **error);
+bool import_give_back_space (struct vmf_import *import, GError **error);
 
 /* commit.c: pass 2, closing, moving staged disks. */
 bool import_commit (struct vmf_import *import, GError **error);
