@@ -38,8 +38,6 @@ open_journal (struct import_disk *disk, GError **error)
         { "source", disk->server ? vmf_server_get_uri (disk->server) : NULL, NULL, import->sequential },
     };
     size_t n_places = is_copied (import) ? 1 : G_N_ELEMENTS (places);
-    if (import->staged)
-        return true;
     return import_journal_open (disk, error)
            && (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN
                || vmf_proof_check_samples (disk->journal, disk->name, places, n_places, import->stop, error));
@@ -246,7 +244,7 @@ tell_source (struct vmf_import *import)
 static bool
 save_copied (struct vmf_import *import, GError **error)
 {
-    bool whole = import->convert && !import->staged && !import->converted;
+    bool whole = import->convert && !import->converted;
     for (unsigned i = 0; i < import->n_disks; i++)
         whole = whole && !import->disks[i].left_out;
     return !whole || import_state_save (import, IMPORT_RESUME_CONVERT, error);
@@ -310,7 +308,7 @@ import_copy_and_convert (struct vmf_import *import, GError **error)
     if (import->source->ops->verify)
         import_job_start (import, &import->verify, verify);
     return read_map (import, error) && import_reserve_space (import, error) && watch (import, error)
-           && (import->staged || import_state_save (import, IMPORT_RESUME_COMMIT, error));
+           && import_state_save (import, IMPORT_RESUME_COMMIT, error);
 }
 
 bool
@@ -350,9 +348,9 @@ import_open_converted (struct vmf_import *import, GError **error)
             .work_dir = vmf_work_get_dir (import->work),
             .room = import->room,
             .target_path = disk->write_path,
-            .target_format = target->format,
-            .target_is_block = target->block,
-            .preallocate = disk->preallocate,
+            .target_format = import->staged ? "qcow2" : target->format,
+            .target_is_block = !import->staged && target->block,
+            .preallocate = !import->staged && disk->preallocate,
             .size_bytes = disk->size_bytes,
             .keep_map = true,
             .keep_overlay = true,
