@@ -17,6 +17,13 @@ enum
     LEAVE_MAX_MS = 1000,
 };
 
+bool
+vmf_nbd_is_uri (const char *address)
+{
+    return g_str_has_prefix (address, "nbd://") || g_str_has_prefix (address, "nbds://")
+           || g_str_has_prefix (address, "nbd+unix://") || g_str_has_prefix (address, "nbds+unix://");
+}
+
 /* A connection that the server closes between two answers is no error to libnbd. */
 const char *
 vmf_nbd_words (void)

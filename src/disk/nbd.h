@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Is ADDRESS that of an NBD server's disk: nbd://, nbds://, nbd+unix:// or nbds+unix://? */
+bool vmf_nbd_is_uri (const char *address);
+
 /* Takes leave of the server, where nothing is in flight, and closes: nbdkit 1.32 may abort when a client just goes. */
 void vmf_nbd_close (struct nbd_handle *nbd);
 void vmf_nbd_close_all (struct nbd_handle *const *nbds, size_t n); /* takes leave of all, then waits for all */

@@ -7,9 +7,9 @@
 #include "disk/image-beneath.h"
 #include "disk/image-vmdk.h"
 #include "disk/nbd.h"
-#include "disk/plugin.h"
 #include "disk/server-graph.h"
 #include "base/error.h"
+#include "base/plugins.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -365,7 +365,7 @@ nbdkit_words (const struct vmf_image_helper *helper, const char *socket, GPtrArr
     size_t i = 0;
     for (; helper->words[i][0] == '-'; i++)
         g_ptr_array_add (argv, g_strdup (helper->words[i]));
-    char *plugin = vmf_plugin_find (helper->words[i], NULL);
+    char *plugin = vmf_plugin_find_own (helper->words[i]);
     if (plugin)
         g_ptr_array_add (readable, g_strdup (plugin));
     g_ptr_array_add (argv, plugin ? plugin : g_strdup (helper->words[i]));
@@ -407,7 +407,7 @@ start_by_kind (struct vmf_server *server, const struct vmf_image *image, GCancel
         return start_nbd (server, image->nbd_uri, server->socket, cancellable, error);
     if (raw)
         return start_file (server, image, cancellable, error);
-    g_autofree char *plugin = vmf_image_is_vmdk_stream (image) ? vmf_plugin_find ("vmdkstream", NULL) : NULL;
+    g_autofree char *plugin = vmf_image_is_vmdk_stream (image) ? vmf_plugin_find_own ("vmdkstream") : NULL;
     if (plugin)
         return start_vmdkstream (server, image, plugin, cancellable, error);
     return start_qemu (server, image, cancellable, error);

@@ -258,9 +258,15 @@ map_nics (struct vmf_import *import)
             continue;
         g_autofree char *number = g_strdup_printf ("%u", i + 1);
         nic->map_network = g_strdup ("default");
-        vmf_findings_add (import->findings, VMF_FINDING_INFO,
-                          "NIC %s (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", number,
-                          nic->network ? nic->network : "no network named", nic->network ? nic->network : number);
+        if (nic->added)
+            vmf_findings_add (
+                import->findings, VMF_FINDING_INFO,
+                "the source says nothing of network cards: the machine gets one, on the network 'default'; "
+                "choose with --network TARGET, or --network none");
+        else
+            vmf_findings_add (import->findings, VMF_FINDING_INFO,
+                              "NIC %s (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", number,
+                              nic->network ? nic->network : "no network named", nic->network ? nic->network : number);
     }
 }
 

@@ -170,6 +170,17 @@ vmf_source_check_not_gzip (const char *path, GError **error)
     return false;
 }
 
+const char *
+vmf_source_get_file (const struct vmf_disk *disk, GError **error)
+{
+    const char *path = disk->place.path;
+    if (disk->place.location == VMF_LOCATION_FILE && path)
+        return path;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "it is not a file ('%s') and can't be imported from here",
+                 path ? path : "");
+    return NULL;
+}
+
 static gint
 compare_names (gconstpointer a, gconstpointer b)
 {

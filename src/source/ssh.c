@@ -111,17 +111,11 @@ open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_d
             GError **error)
 {
     struct ssh_source *source = (struct ssh_source *)base;
-    const char *name = disk->place.path, *id = disk->id ? disk->id : "";
+    const char *name = vmf_source_get_file (disk, error);
     g_autofree char *folder = g_path_get_dirname (source->path);
-    if (disk->place.location != VMF_LOCATION_FILE || !name)
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "disk %s is not a file ('%s') and can't be imported from here",
-                     id, name ? name : "");
-        return NULL;
-    }
-    struct vmf_image *image = vmf_ssh_open_disk (source->login, folder, name, cancellable, error);
+    struct vmf_image *image = name ? vmf_ssh_open_disk (source->login, folder, name, cancellable, error) : NULL;
     if (!image)
-        g_prefix_error (error, "disk %s: ", id);
+        g_prefix_error (error, "disk %s: ", disk->id ? disk->id : "");
     return image;
 }
 
