@@ -132,6 +132,48 @@ check_several (GError **error)
     return true;
 }
 
+/* What was settled when the import began. */
+static bool
+check_resume (GError **error)
+{
+    const struct
+    {
+        const char *option;
+        bool given;
+    } settled[] = { { "--vm", given.vms != NULL },
+                    { "--format", given.format != NULL },
+                    { "--to", given.target != NULL },
+                    { "--pool", given.pool != NULL },
+                    { "--name", given.name != NULL },
+                    { "--uuid", given.uuid != NULL },
+                    { "--memory", given.memory != NULL },
+                    { "--cpus", given.vcpus != NOT_GIVEN },
+                    { "--cpu-model", given.cpu_model != NULL },
+                    { "--machine", given.machine != NULL },
+                    { "--os", given.os_name != NULL },
+                    { "--firmware", given.firmware != NULL },
+                    { "--disk-format", given.disk_format != NULL },
+                    { "--work", given.work_dir != NULL },
+                    { "--network", given.networks != NULL },
+                    { "--mac", given.macs != NULL },
+                    { "--disk", given.disks != NULL },
+                    { "--v2v-option", given.v2v_options != NULL },
+                    { "--preallocate", given.preallocate },
+                    { "--convert", given.convert },
+                    { "--no-convert", given.no_convert },
+                    { "--replace", given.replace } };
+    for (size_t i = 0; i < G_N_ELEMENTS (settled); i++)
+        if (settled[i].given)
+        {
+            g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                         "--resume goes on as the import began: %s cannot be changed any more; leave it out, or give "
+                         "that import up with 'vmferry clean --work' and begin anew",
+                         settled[i].option);
+            return false;
+        }
+    return true;
+}
+
 static bool
 read_size (const char *text, uint64_t *bytes, GError **error)
 {
@@ -152,8 +194,10 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
     static const char *const styles[] = { "auto", "none", "lines", "terminal", "json", NULL };
     static const char *const formats[] = { "qcow2", "raw", NULL };
     unsigned style_index, format_index;
-    if (given.resume && (source || given.target))
+    if (given.resume && source)
         return usage (error, "--resume takes source and target from the work directory; leave them out");
+    if (given.resume && !check_resume (error))
+        return false;
     if (!given.resume && (!source || !given.target))
     {
         g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "import wants %s%s%s; 'vmferry import --help' says more",

@@ -266,8 +266,9 @@ watch_step (struct vmf_import *import, bool *copied, GError **error)
 {
     bool was_copied = *copied;
     if (!import_passes_step (import, copied, error) || !watch_conversion (import, error)
-        || !import_job_poll (&import->verify, error) || !import_job_poll (&import->release, error))
+        || !import_job_poll (&import->verify, error))
         return false;
+    import_release_poll (import);
     for (unsigned i = 0; i < import->n_disks; i++)
         if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
             return false;

@@ -156,13 +156,15 @@ bool import_describe (struct vmf_import *import, GError **error);
 bool import_preflight (struct vmf_import *import, GError **error);
 struct vmf_target_disk_wish *import_wishes (const struct vmf_import *import); /* one for each disk; caller frees */
 
-/* job.c: calls of the source beside the rest; main thread. poll collects one that has ended: false with its error. */
+/* job.c: calls of the source beside the rest; main thread. join waits for one that was begun, poll does where it has
+   ended: false with its error. */
 void import_job_start (struct vmf_import *import, struct import_job *job,
                        bool (*call) (struct vmf_import *import, GError **error));
 bool import_job_poll (struct import_job *job, GError **error);
-void import_job_join (struct import_job *job); /* waits, throws the error away */
+bool import_job_join (struct import_job *job, GError **error);
 /* The source is let go of: in a job, or (at the end, whatever it was) now. A failure is said and stops nothing. */
 void import_release_begin (struct vmf_import *import);
+void import_release_poll (struct vmf_import *import);
 void import_release_now (struct vmf_import *import);
 
 /* plan.c: where the helper of DISK's source listens. Caller frees. */

@@ -60,7 +60,7 @@ stop_everything (struct vmf_import *import)
     g_cancellable_cancel (import->stop);
     g_clear_pointer (&import->conversion, vmf_convert_free);
     import_passes_join (import);
-    import_job_join (&import->verify);
+    import_job_join (&import->verify, NULL);
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         g_clear_pointer (&import->disks[i].chain, vmf_chain_free);

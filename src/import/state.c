@@ -27,15 +27,25 @@ state_path (const char *work_dir)
     return g_build_filename (work_dir, VMF_WORK_STATE_NAME, NULL);
 }
 
+/* JSON where it is whole; a string that is not UTF-8 is none to jansson. */
+static json_t *
+only_if (bool good, json_t *json)
+{
+    if (!good)
+        g_clear_pointer (&json, json_decref);
+    return json;
+}
+
 /* ---- options ---- */
 
 static json_t *
 list_to_json (const char *const *list)
 {
     json_t *array = json_array ();
+    bool good = true;
     for (size_t i = 0; list && list[i]; i++)
-        json_array_append_new (array, json_string (list[i]));
-    return array;
+        good = json_array_append_new (array, json_string (list[i])) == 0 && good;
+    return only_if (good, array);
 }
 
 /* What was made up for this VM (UUID, MACs) is an option the next time. */
@@ -60,13 +70,14 @@ options_to_json (const struct vmf_import *import)
                               (json_int_t)options->memory_bytes, "vcpus", (json_int_t)options->vcpus, "convert",
                               (int)options->convert, "preallocate", options->preallocate, "replace", options->replace,
                               "macs", macs_to_json (import->vm));
+    bool good = json != NULL;
 #define PUT_TEXT(key)                                                                                                  \
     if (options->key)                                                                                                  \
-        json_object_set_new (json, #key, json_string (options->key));
-#define PUT_LIST(key) json_object_set_new (json, #key, list_to_json (options->key));
+        good = good && json_object_set_new (json, #key, json_string (options->key)) == 0;
+#define PUT_LIST(key) good = good && json_object_set_new (json, #key, list_to_json (options->key)) == 0;
     TEXT_OPTIONS (PUT_TEXT)
     LIST_OPTIONS (PUT_LIST)
-    return json;
+    return only_if (good, json);
 }
 
 static const char *const *
@@ -211,17 +222,18 @@ static json_t *
 disks_to_json (const struct vmf_import *import)
 {
     json_t *array = json_array ();
+    bool good = true;
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         const struct vmf_target_disk *disk = g_ptr_array_index (import->target_disks, i);
         const char *staged = import->staged ? import->disks[i].write_path : NULL;
-        json_array_append_new (array,
-                               json_pack ("{s:s?, s:s, s:s, s:s, s:b, s:I, s:I}", "staged", staged, "path", disk->path,
-                                          "final_path", disk->final_path, "format", disk->format, "block", disk->block,
-                                          "size_bytes", (json_int_t)import->disks[i].size_bytes, "needed_bytes",
-                                          (json_int_t)import->disks[i].progress.needed));
+        json_t *json = json_pack ("{s:s?, s:s, s:s, s:s, s:b, s:I, s:I}", "staged", staged, "path", disk->path,
+                                  "final_path", disk->final_path, "format", disk->format, "block", disk->block,
+                                  "size_bytes", (json_int_t)import->disks[i].size_bytes, "needed_bytes",
+                                  (json_int_t)import->disks[i].progress.needed);
+        good = json_array_append_new (array, json) == 0 && good;
     }
-    return array;
+    return only_if (good, array);
 }
 
 static struct vmf_target_disk *
