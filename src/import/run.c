@@ -182,7 +182,8 @@ new_work (struct vmf_import *import, GError **error)
     if (import->options.dry_run)
         return vmf_work_new_passing (error);
     clear_the_dead (import);
-    return vmf_work_new (import->settings, import->options.work_dir, base, error);
+    const char *name = import->options.vm ? import->options.vm : base;
+    return vmf_work_new (import->settings, import->options.work_dir, name, error);
 }
 
 static bool
