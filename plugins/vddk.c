@@ -59,15 +59,23 @@ vddk_config_complete (void)
     return 0;
 }
 
+/* virt-v2v, like others, asks without libdir= whether the plugin works at all, and says where VDDK is later: nbdkit's
+ * own plugin then says what it can. A libdir that is named and cannot be used is an error. */
 static void
 vddk_dump_plugin (void)
 {
     struct vddk_error error;
     printf ("vddk_default_libdir=%s\nvddk_has_nfchostport=1\n", VDDK_DEFAULT_DIRECTORY);
-    if (!load (&error))
+    bool loaded = load (&error);
+    if (!loaded && vddk_params.libdir)
     {
         fail (&error);
         exit (EXIT_FAILURE);
+    }
+    if (!loaded)
+    {
+        nbdkit_debug ("%s", error.text);
+        return;
     }
     printf ("vddk_library_version=%d\nvddk_dll=%s\n", library.version, library.path);
     printf ("vddk_has_read_async=%d\nvddk_has_extents=%d\n", library.api.ReadAsync && library.api.Wait,

@@ -126,6 +126,16 @@ class Copy:
             last = status["done_bytes"]
         return last
 
+    def wait_for_signals(self):
+        """Returns when it handles Ctrl-C itself: its main thread has blocked it then, and another takes it."""
+        while True:
+            with open("/proc/%d/status" % self.process.pid, encoding="ascii") as file:
+                blocked = next(int(line.split()[1], 16) for line in file if line.startswith("SigBlk:"))
+            if blocked & 1 << signal.SIGINT - 1:
+                return
+            check(self.process.poll() is None, "it ended before it handled signals")
+            time.sleep(0.01)
+
     def signal(self, number):
         self.process.send_signal(number)
 

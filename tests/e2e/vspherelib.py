@@ -142,6 +142,11 @@ def check_guest(case):
                     os.path.join(HERE, "conversion-touches")], check=True, stdout=subprocess.DEVNULL)
 
 
+def boot(case):
+    """The domain that the import wrote boots to its login."""
+    say("  boots to login in %s s" % lab("boot-domain", os.path.join(case.out, "new.xml"), "--timeout", "900"))
+
+
 def machines(guest, plain):
     """What the vCenter has: the lab's guest, and machines with a disk that has no file system, so all of it is copied."""
     def one(name, disk, **more):
@@ -165,17 +170,22 @@ def run_case(shared, case):
         return False
 
 
-def main(usage, cases, only_real=(), more_machines=lambda folder: [], model="vpx"):
-    """Runs CASES by name in the quick lane; those of ONLY_REAL in the lane real, and never both."""
+def choose(usage, lanes):
+    """The lane that the command line names, quick by default, and those of its cases that it names, or all."""
     parser = argparse.ArgumentParser(usage=usage)
     parser.add_argument("cases", nargs="*")
-    parser.add_argument("--lane", choices=["quick", "real"], default="quick")
+    parser.add_argument("--lane", choices=list(lanes), default="quick")
     options = parser.parse_args()
-    possible = only_real if options.lane == "real" else cases
-    chosen = [case for case in possible if not options.cases or case.__name__ in options.cases]
+    chosen = [case for case in lanes[options.lane] if not options.cases or case.__name__ in options.cases]
     check(chosen, "no such case in the lane %s" % options.lane)
+    return options.lane, chosen
+
+
+def main(usage, lanes, more_machines=lambda folder: [], model="vpx"):
+    """Runs cases. LANES: those of each lane, in their order."""
+    lane, chosen = choose(usage, lanes)
     adopt_orphans()
-    with Folder(options.lane) as folder:
+    with Folder(lane) as folder:
         print("1..%d" % len(chosen))
         return run_cases(chosen, folder, os.path.join(lab("lab", "bios"), "sda.raw"), more_machines(folder), model)
 

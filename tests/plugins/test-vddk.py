@@ -330,6 +330,10 @@ def where_vddk_is_looked_for(lab):
     ended = subprocess.run([*dump, f"libdir={empty}"], env=env, capture_output=True, text=True)
     same(ended.returncode, 1, "exit without VDDK")
     has(ended.stderr, f"VDDK is not in '{empty}'", "libvixDiskLib.so.6 to .9")
+    # virt-v2v asks like this, before it has named a libdir, and goes no further where that fails.
+    asked = subprocess.run(dump, env=env, capture_output=True, text=True)
+    same(asked.returncode, 0, "exit of a plugin that was told of no libdir")
+    has(asked.stdout, "vddk_default_libdir=", "vddk_has_nfchostport=1\n")
     # lib64 itself; links that an unpacker has lost; two versions side by side.
     shown = subprocess.run([*dump, f"libdir={lab.libdir(7)}/lib64"], env=env, capture_output=True, text=True, check=True)
     has(shown.stdout, "vddk_library_version=7\n")
