@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "disk/control.h"
+#include "disk/held-up.h"
 #include "disk/nbd.h"
 #include "disk/receipt.h"
 #include "disk/transfer.h"
@@ -62,6 +63,7 @@ struct copy
     struct vmf_image *image;
     struct vmf_server *server; /* NULL: the source is an NBD server already */
     char *source_uri, *source_name, *target, *work_dir, *socket, *name;
+    char *held_up; /* what the user was told last that it waits for */
     const char *format;
     uint64_t size_bytes;
     struct vmf_pace *pace;
@@ -97,6 +99,7 @@ copy_clear (struct copy *copy)
         g_rmdir (copy->work_dir); /* stays if there is something in it */
     g_clear_error (&copy->server_error);
     g_free (copy->source_uri);
+    g_free (copy->held_up);
     g_free (copy->source_name);
     g_free (copy->target);
     g_free (copy->work_dir);
@@ -357,6 +360,18 @@ tell (struct copy *copy, const char *stage)
         events->progress (&all, events->data);
 }
 
+static void
+tell_held_up (struct copy *copy)
+{
+    const struct vmf_import_events *events = vmf_progress_get_events (copy->progress);
+    g_autofree char *why = copy->server ? vmf_held_up_look (vmf_server_get_uri (copy->server)) : NULL;
+    if (!why || !events->message || g_strcmp0 (why, copy->held_up) == 0)
+        return;
+    events->message (VMF_IMPORT_NOTE, why, events->data);
+    g_free (copy->held_up);
+    copy->held_up = g_steal_pointer (&why);
+}
+
 static bool
 run (struct copy *copy, GError **error)
 {
@@ -370,6 +385,7 @@ run (struct copy *copy, GError **error)
         eventfd_read (copy->wake_fd, &ignored);
         vmf_control_step (copy->control);
         tend_server (copy);
+        tell_held_up (copy);
         tell (copy, "copy");
     }
     g_thread_join (copy->thread);

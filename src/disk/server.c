@@ -4,6 +4,7 @@
  * What a helper says on standard error is kept until it answers: when the first connection fails, that is the cause.
  */
 #include "disk/server.h"
+#include "disk/held-up.h"
 #include "disk/image-beneath.h"
 #include "disk/image-vmdk.h"
 #include "disk/nbd.h"
@@ -76,7 +77,11 @@ vmf_server_free (struct vmf_server *server)
     g_ptr_array_unref (server->children);
     vmf_feed_free (server->feed);
     for (guint i = 0; i < server->sockets->len; i++)
+    {
+        g_autofree char *waiting = vmf_held_up_path (g_ptr_array_index (server->sockets, i));
         unlink (g_ptr_array_index (server->sockets, i));
+        unlink (waiting);
+    }
     g_ptr_array_unref (server->sockets);
     g_string_free (server->said, TRUE);
     g_mutex_clear (&server->lock);
@@ -370,6 +375,10 @@ nbdkit_words (const struct vmf_image_helper *helper, const char *socket, GPtrArr
     g_ptr_array_add (argv, plugin ? plugin : g_strdup (helper->words[i]));
     while (helper->words[++i])
         g_ptr_array_add (argv, g_strdup (helper->words[i]));
+    g_autofree char *waiting = vmf_held_up_path (socket);
+    g_unlink (waiting); /* of one that was killed */
+    if (helper->may_wait)
+        g_ptr_array_add (argv, g_strconcat ("waiting=", waiting, NULL));
     g_ptr_array_add (argv, NULL);
     return argv;
 }
