@@ -99,7 +99,7 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
     add (words, "thumbprint", vmf_vsphere_get_thumbprint (source->vsphere));
     add (words, "vm", vm);
     add (words, "snapshot", source->snapshot);
-    add (words, "libdir", vddk->chosen->dir);
+    add (words, "libdir", vddk->libdir);
     add (words, "transports", vmf_settings_get_string (source->settings, "vddk.transports"));
     add (words, "compression", vmf_settings_get_string (source->settings, "vddk.compression"));
     if (vddk->plugin_is_own && !add_own_words (source, disk, words, error))
