@@ -48,6 +48,7 @@ static const GOptionEntry entries[] = {
     { "verify", 0, 0, G_OPTION_ARG_NONE, &given.verify, "Read the target back and compare it with what was read",
       NULL },
     { "receipt", 0, 0, G_OPTION_ARG_FILENAME, &given.receipt, "Write a receipt, for 'vmferry verify'", "FILE" },
+    VMF_CLI_PASSWORD_OPTION,
     { "progress", 0, 0, G_OPTION_ARG_STRING, &given.progress, "auto, none, lines, terminal or json", "STYLE" },
     { "json", 0, 0, G_OPTION_ARG_NONE, &given.json, "Print the summary as one JSON object", NULL },
     { NULL }
@@ -128,6 +129,8 @@ find_image (struct copy *copy, const char *address, GError **error)
                                           .ca_file = *ca_file ? ca_file : NULL,
                                           .work_dir = copy->work_dir,
                                           .settings = copy->settings };
+    if (!vmf_cli_ask_password (address, &options.password, error))
+        return false;
     copy->source = vmf_source_open (address, &options, copy->cancellable, error);
     copy->vm = copy->source ? copy->source->ops->describe (copy->source, NULL, copy->cancellable, error) : NULL;
     for (unsigned i = 0; copy->vm && vmf_vm_get_import_disk (copy->vm, i); i++)

@@ -27,6 +27,7 @@ enum
     CONNECTIONS_MAX = 64,
     CONNECT_TRIES = 2000,
     CONNECT_PAUSE_US = 5 * 1000,
+    SECRET_MIN_CHARS = 8,
     LAST_WORDS_MAX_US = 500 * 1000, /* by when a helper's complaint about a read has come through its pipe */
 };
 
@@ -36,6 +37,7 @@ struct vmf_server
     GPtrArray *sockets;  /* char*: taken away at the end */
     vmf_feed *feed;      /* NULL: none */
     char *name, *socket, *uri;
+    char *secret; /* a helper was given it, and may quote it; NULL: none */
     uint64_t size_bytes;
     GMutex lock;
     GCond something; /* was said */
@@ -55,11 +57,22 @@ struct helper
     int feed_fd; /* 0: none */
 };
 
+/* LINE without the secret: curl's plugin quotes its address. One that is short would be found in any text. */
+static char *
+hide_secret (const struct vmf_server *server, const char *line)
+{
+    if (!server->secret || strlen (server->secret) < SECRET_MIN_CHARS)
+        return g_strdup (line);
+    g_auto (GStrv) parts = g_strsplit (line, server->secret, -1);
+    return g_strjoinv ("***", parts);
+}
+
 /* The first line is the cause; qemu repeats its own command line in front of it. */
 static void
-on_line (const char *line, void *data)
+on_line (const char *raw_line, void *data)
 {
     struct vmf_server *server = data;
+    g_autofree char *line = hide_secret (server, raw_line);
     const char *json_end = g_strrstr (line, "}: ");
     g_debug ("%s: %s", server->name, line);
     g_mutex_lock (&server->lock);
@@ -87,6 +100,9 @@ vmf_server_free (struct vmf_server *server)
     g_mutex_clear (&server->lock);
     g_cond_clear (&server->something);
     g_free (server->name);
+    if (server->secret)
+        explicit_bzero (server->secret, strlen (server->secret));
+    g_free (server->secret);
     g_free (server->socket);
     g_free (server->uri);
     g_free (server);
@@ -393,6 +409,7 @@ start_image_helper (struct vmf_server *server, const struct vmf_image_helper *im
     g_autoptr (GPtrArray) argv = nbdkit_words (image, server->socket, readable);
     g_ptr_array_add (readable, NULL);
     int feed_fd = 0;
+    server->secret = g_strdup (image->secret);
     if (image->feed && !(server->feed = vmf_feed_start (image->feed, cancellable, &feed_fd, error)))
         return false;
     struct helper helper = { "nbdkit",        argv,
