@@ -65,12 +65,10 @@ import_describe (struct vmf_import *import, GError **error)
         .work_dir = vmf_work_get_dir (import->work),
         .settings = import->settings,
         .shut_down = import->options.shut_down,
+        .ask_password = import->options.ask_password,
         .ca_file = *ca_file ? ca_file : NULL,
     };
     import_stage_begin (import, "describe");
-    if (import->options.ask_password
-        && !import->options.ask_password (import->options.source, &options.password, error))
-        return false;
     import->source_opened_us = g_get_real_time ();
     import->source = vmf_source_open (import->options.source, &options, import->stop, error);
     if (import->source && import->source->notice)
@@ -260,9 +258,15 @@ map_nics (struct vmf_import *import)
             continue;
         g_autofree char *number = g_strdup_printf ("%u", i + 1);
         nic->map_network = g_strdup ("default");
-        vmf_findings_add (import->findings, VMF_FINDING_INFO,
-                          "NIC %s (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", number,
-                          nic->network ? nic->network : "no network named", nic->network ? nic->network : number);
+        if (nic->added)
+            vmf_findings_add (
+                import->findings, VMF_FINDING_INFO,
+                "the source says nothing of network cards: the machine gets one, on the network 'default'; "
+                "choose with --network TARGET, or --network none");
+        else
+            vmf_findings_add (import->findings, VMF_FINDING_INFO,
+                              "NIC %s (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", number,
+                              nic->network ? nic->network : "no network named", nic->network ? nic->network : number);
     }
 }
 

@@ -21,7 +21,8 @@ stun (struct vmf_vsphere *vsphere, const char *vm_moref, GCancellable *cancellab
 {
     g_autofree char *snapshot =
         vmf_vsphere_create_snapshot (vsphere, vm_moref, "vmferry-change-tracking",
-                                     "made for a moment by vmferry; can be removed", false, cancellable, error);
+                                     VMF_SNAPSHOT_MARK " made for a moment, to switch changed block tracking on", false,
+                                     cancellable, error);
     return snapshot && vmf_vsphere_remove_snapshot (vsphere, vm_moref, snapshot, NULL, error);
 }
 
