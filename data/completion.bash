@@ -9,7 +9,7 @@ _vmferry_options() {
             --mac= --pool= --disk= --disk-format= --preallocate --convert --no-convert --root= --v2v-option= --replace
             --dry-run --work= --keep-work --resume= --verify --receipt= --progress= --json"
         ;;
-    copy) echo "--format= --source-format= --disk= --work= --replace --rate= --verify --receipt= --progress= --json" ;;
+    copy) echo "--format= --source-format= --disk= --work= --replace --rate= --verify --receipt= --password-file= --progress= --json" ;;
     verify) echo "--format=" ;;
     control) echo "--disk=" ;;
     list)

@@ -30,6 +30,9 @@ struct vddk_disk
     int64_t progress_ms;   /* something came back last */
     int64_t used_ms;       /* there was something to do last */
     int64_t no_room_since_ms, retry_at_ms;
+    int64_t slot_since_ms; /* it waits for a slot; 0: it does not */
+    struct vddk_mark mark; /* the disk's thread's */
+    int clients;
     unsigned refusals;
     struct vddk_map *map;
     unsigned map_failures;

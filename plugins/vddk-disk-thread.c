@@ -5,11 +5,14 @@
 
 #include "vddk-disk-state.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum
 {
-    SLOT_POLL_MS = 200,
+    SLOT_POLL_MS = 100,
+    WANTED_POLL_MS = 100,
+    IN_USE_MS = 500,   /* after its last read a disk with clients counts as in use: to open it again takes a second */
     BACK_OFF_MS = 250, /* doubled with each refusal, up to */
     BACK_OFF_MAX_MS = 5000,
     BYTES_MIN = 64 * 1024, /* of a request, however short the host is of memory */
@@ -132,6 +135,35 @@ settle_one (struct vddk_disk *disk)
         finish (disk, job, &error);
 }
 
+/* --- waiting: for room on the host, and for a slot that another disk of ours has --- */
+
+static const char *
+server_of (const struct vddk_disk *disk)
+{
+    return disk->session.target->server ? disk->session.target->server : "the host";
+}
+
+static void
+set_mark (struct vddk_disk *disk, const char *text)
+{
+    pthread_mutex_unlock (&disk->lock);
+    if (vddk_mark_set (&disk->mark, text))
+        nbdkit_debug ("%s", text);
+    pthread_mutex_lock (&disk->lock);
+}
+
+/* It goes on, or nobody wants it any more. */
+static void
+end_wait (struct vddk_disk *disk)
+{
+    disk->slot_since_ms = 0;
+    pthread_mutex_unlock (&disk->lock);
+    vddk_mark_clear (&disk->mark);
+    if (disk->options.slots)
+        vddk_slots_stop_waiting (disk->options.slots);
+    pthread_mutex_lock (&disk->lock);
+}
+
 static void
 wait_for_room (struct vddk_disk *disk, int64_t delay_ms, const char *why)
 {
@@ -141,14 +173,56 @@ wait_for_room (struct vddk_disk *disk, int64_t delay_ms, const char *why)
     int64_t waited_s = (now - disk->no_room_since_ms) / 1000;
     disk->retry_at_ms = now + delay_ms;
     if (waited_s < disk->options.patience_s)
+    {
+        char text[sizeof disk->mark.text];
+        snprintf (text, sizeof text, "waiting for room on %s, which has too much open already, ours or a backup's",
+                  disk->options.slots ? vddk_slots_get_host (disk->options.slots) : server_of (disk));
+        set_mark (disk, text);
         return;
+    }
     struct vddk_error error;
     vddk_fail (&error,
                "no room to open '%s' on %s for %lld s (patience=%u): other disks are open there, ours or a backup's; "
                "let fewer be read at a time%s%s",
-               disk->session.target->file, disk->session.target->server ? disk->session.target->server : "the host",
-               (long long)waited_s, disk->options.patience_s, *why ? ". Last: " : "", why);
+               disk->session.target->file, server_of (disk), (long long)waited_s, disk->options.patience_s,
+               *why ? ". Last: " : "", why);
     disk->no_room_since_ms = 0;
+    fail_queued (disk, &error);
+}
+
+static void
+describe_taken (const struct vddk_disk *disk, const struct vddk_slots_taken *taken, char *text, size_t size)
+{
+    char theirs[64] = "", ours[64] = "";
+    if (taken->owners > 0)
+        snprintf (theirs, sizeof theirs, "%u other import%s", taken->owners, taken->owners == 1 ? "" : "s");
+    if (taken->ours > 0)
+        snprintf (ours, sizeof ours, "%u other disk%s of this one", taken->ours, taken->ours == 1 ? "" : "s");
+    snprintf (text, size, "waiting for one of %u disk connections of %s, held by %s%s%s", taken->limit,
+              vddk_slots_get_host (disk->options.slots), theirs, *theirs && *ours ? " and " : "",
+              *theirs || *ours ? ours : "others");
+}
+
+/* No failure: who has them gives them back. How long the host bore others of ours does not count against its patience.
+ */
+static void
+wait_for_slot (struct vddk_disk *disk, const struct vddk_slots_taken *taken)
+{
+    char text[sizeof disk->mark.text];
+    int64_t now = vddk_now_ms ();
+    describe_taken (disk, taken, text, sizeof text);
+    if (disk->slot_since_ms == 0)
+        disk->slot_since_ms = now;
+    disk->no_room_since_ms = 0;
+    disk->retry_at_ms = now + SLOT_POLL_MS;
+    if (disk->options.slots_wait_s == 0 || now - disk->slot_since_ms < disk->options.slots_wait_s * INT64_C (1000))
+    {
+        set_mark (disk, text);
+        return;
+    }
+    struct vddk_error error;
+    vddk_fail (&error, "'%s' was not opened within the %u s that it may wait (slots-wait=): %s",
+               disk->session.target->file, disk->options.slots_wait_s, text);
     fail_queued (disk, &error);
 }
 
@@ -197,17 +271,33 @@ static bool
 take_slot (struct vddk_disk *disk)
 {
     struct vddk_error error;
+    struct vddk_slots_taken who;
     if (!disk->options.slots || disk->has_slot)
         return true;
     pthread_mutex_unlock (&disk->lock);
-    bool taken = vddk_slots_take (disk->options.slots, &error);
+    bool taken = vddk_slots_take (disk->options.slots, &who, &error);
     pthread_mutex_lock (&disk->lock);
     disk->has_slot = taken;
     if (!taken && error.text[0])
         fail_queued (disk, &error);
     else if (!taken)
-        wait_for_room (disk, SLOT_POLL_MS, "");
+        wait_for_slot (disk, &who);
     return taken;
+}
+
+/* What the caller knows of the disk must hold: its clients go by it. */
+static void
+check_capacity (struct vddk_disk *disk)
+{
+    struct vddk_error error;
+    uint64_t bytes = disk->session.capacity_sectors * VDDK_SECTOR;
+    if (disk->options.capacity_bytes == 0 || disk->options.capacity_bytes == bytes)
+        return;
+    vddk_fail (&error, "'%s' of %s has %llu bytes, not %llu: it was resized meanwhile; begin anew",
+               disk->session.target->file, server_of (disk), (unsigned long long)bytes,
+               (unsigned long long)disk->options.capacity_bytes);
+    disk->is_closing = true;
+    fail_queued (disk, &error);
 }
 
 static void
@@ -221,6 +311,7 @@ open_session (struct vddk_disk *disk)
     }
     if (!take_slot (disk))
         return;
+    end_wait (disk);
     leave_for_library (disk);
     enum vddk_outcome outcome = vddk_session_open (&disk->session, &error);
     return_from_library (disk);
@@ -228,6 +319,8 @@ open_session (struct vddk_disk *disk)
     if (outcome == VDDK_GOOD && !disk->map)
         disk->map = vddk_map_new (disk->session.capacity_sectors);
     disk->is_size_known |= outcome == VDDK_GOOD;
+    if (outcome == VDDK_GOOD)
+        check_capacity (disk);
     if (outcome == VDDK_REFUSED)
     {
         nbdkit_debug ("no room: %s", error.text);
@@ -307,17 +400,35 @@ do_one (struct vddk_disk *disk)
     finish (disk, job, NULL);
 }
 
+/* When the disk may be closed, as nobody reads it. */
+static int64_t
+close_at_ms (const struct vddk_disk *disk)
+{
+    int64_t last_ms = disk->used_ms > disk->progress_ms ? disk->used_ms : disk->progress_ms;
+    if (disk->has_slot && vddk_slots_is_wanted (disk->options.slots))
+        return disk->clients > 0 ? last_ms + IN_USE_MS : 0;
+    return disk->options.idle_close_s > 0 ? disk->used_ms + disk->options.idle_close_s * INT64_C (1000) : INT64_MAX;
+}
+
 static void
 rest (struct vddk_disk *disk)
 {
-    int64_t close_at = disk->used_ms + disk->options.idle_close_s * INT64_C (1000);
     disk->no_room_since_ms = 0;
-    if (!disk->is_open || disk->options.idle_close_s == 0 || disk->lost > 0)
+    if (disk->slot_since_ms != 0 || disk->mark.text[0])
+    {
+        end_wait (disk);
+        return; /* there may be something to do now */
+    }
+    if (!disk->is_open || disk->lost > 0 || (disk->options.idle_close_s == 0 && !disk->has_slot))
+    {
         pthread_cond_wait (&disk->work, &disk->lock);
-    else if (vddk_now_ms () < close_at)
-        vddk_wait_until (disk, &disk->work, close_at);
-    else
+        return;
+    }
+    int64_t now = vddk_now_ms (), close_at = close_at_ms (disk), look_at = now + WANTED_POLL_MS;
+    if (now >= close_at)
         close_session (disk);
+    else
+        vddk_wait_until (disk, &disk->work, disk->has_slot && look_at < close_at ? look_at : close_at);
 }
 
 static void
@@ -356,6 +467,7 @@ vddk_disk_work (void *data)
         close_session (disk);
         disk->is_clean = true;
     }
+    end_wait (disk);
     give_slot_back (disk);
     pthread_mutex_unlock (&disk->lock);
     return NULL;

@@ -114,9 +114,20 @@ do_and_wait (struct vddk_disk *disk, enum vddk_job_kind kind, uint64_t sector, s
     return !request.failed;
 }
 
+void
+vddk_disk_count_client (struct vddk_disk *disk, int change)
+{
+    pthread_mutex_lock (&disk->lock);
+    disk->clients += change;
+    pthread_cond_signal (&disk->work);
+    pthread_mutex_unlock (&disk->lock);
+}
+
 bool
 vddk_disk_get_size (struct vddk_disk *disk, uint64_t *bytes, struct vddk_error *error)
 {
+    if (disk->options.capacity_bytes)
+        return *bytes = disk->options.capacity_bytes, true;
     pthread_mutex_lock (&disk->lock);
     bool good = disk->is_size_known || do_and_wait (disk, VDDK_JOB_OPEN, 0, error);
     *bytes = disk->session.capacity_sectors * VDDK_SECTOR;
@@ -208,6 +219,7 @@ vddk_disk_start (const struct vddk_library *library, const struct vddk_target *t
     }
     disk->options = *options;
     disk->pool.bytes_max = options->in_flight_bytes;
+    disk->mark.path = options->mark_path;
     disk->session = (struct vddk_session){ .library = library, .target = target };
     pthread_mutex_init (&disk->lock, NULL);
     pthread_condattr_init (&monotonic);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 enum
 {
@@ -27,6 +28,7 @@ struct vddk_params vddk_params = { .slots_max = SLOTS_MAX,
                                                 .io_timeout_s = 180,
                                                 .patience_s = 600 } };
 static bool idle_close_given;
+static char own_pid[16]; /* whose slots they are, where nobody says */
 
 const char vddk_params_help[] =
     "[file=]FILE          \"[datastore] vm/disk.vmdk\", or an absolute path where there is no server (required)\n"
@@ -52,6 +54,10 @@ const char vddk_params_help[] =
     "idle-close=SECONDS   close the disk when nothing was read for so long (never; 5 with slots=)\n"
     "slots=DIR            directory shared by all who read from one host: a bound on open disks\n"
     "slots-max=N          the bound to begin with (48)\n"
+    "slots-owner=WORD     whose they are, for messages: the same for all disks of one import\n"
+    "slots-wait=SECONDS   how long to wait for a slot that another process has (as long as it takes)\n"
+    "waiting=FILE         is there, with a sentence in it, while the disk waits for a slot or for room\n"
+    "capacity=BYTES       of the disk, so that it is opened by the first read only\n"
     "patience=SECONDS     how long to wait where the host has no room (600)";
 
 static int
@@ -131,6 +137,12 @@ set_slots (const char *value)
 }
 
 static int
+set_waiting (const char *value)
+{
+    return set_path (&vddk_params.mark_path, value);
+}
+
+static int
 set_size (const char *key, const char *value, uint64_t least, uint64_t most, uint64_t *size)
 {
     int64_t parsed = nbdkit_parse_size (value);
@@ -141,6 +153,12 @@ set_size (const char *key, const char *value, uint64_t least, uint64_t most, uin
         return 0;
     nbdkit_error ("%s=: from %llu to %llu bytes", key, (unsigned long long)least, (unsigned long long)most);
     return -1;
+}
+
+static int
+set_capacity (const char *value)
+{
+    return set_size ("capacity", value, VDDK_SECTOR, INT64_MAX, &vddk_params.options.capacity_bytes);
 }
 
 static int
@@ -231,6 +249,10 @@ static const struct parameter
     { .key = "patience", .number = &vddk_params.options.patience_s },
     { .key = "slots", .set = set_slots },
     { .key = "slots-max", .number = &vddk_params.slots_max },
+    { .key = "slots-owner", .text = &vddk_params.slots_owner },
+    { .key = "slots-wait", .number = &vddk_params.options.slots_wait_s },
+    { .key = "waiting", .set = set_waiting },
+    { .key = "capacity", .set = set_capacity },
 };
 
 static int
@@ -309,6 +331,10 @@ check_numbers (void)
         return refuse ("slots-max", "from 1 to 1024");
     if (vddk_params.options.request_bytes > vddk_params.options.in_flight_bytes)
         vddk_params.options.in_flight_bytes = vddk_params.options.request_bytes;
+    snprintf (own_pid, sizeof own_pid, "%d", (int)getpid ());
+    if (!vddk_params.slots_owner)
+        vddk_params.slots_owner = own_pid;
+    vddk_params.options.mark_path = vddk_params.mark_path;
     if (vddk_params.slots_directory && !idle_close_given)
         vddk_params.options.idle_close_s = IDLE_CLOSE_SHARED_S;
     return 0;
@@ -347,4 +373,5 @@ vddk_params_free (void)
     free (vddk_params.config_path);
     free (vddk_params.thumbprint);
     free (vddk_params.slots_directory);
+    free (vddk_params.mark_path);
 }

@@ -13,7 +13,8 @@ struct vddk_params
 {
     struct vddk_target target;
     struct vddk_disk_options options; /* but for the slots */
-    char *libdir, *config_path, *slots_directory;
+    char *libdir, *config_path, *slots_directory, *mark_path;
+    const char *slots_owner;
     unsigned slots_max;
     char *thumbprint, *secret_word, *secret; /* what `target` borrows */
 };

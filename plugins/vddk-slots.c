@@ -18,18 +18,22 @@ enum
     SAME_LESSON_S = 2,
     /* What else read from the host, a backup, may be done by then; if not, it refuses again. */
     LESSON_LASTS_S = 15 * 60,
+    OWNER_MAX = 64,  /* characters */
+    OWNERS_MAX = 64, /* that are told apart */
 };
 
 struct vddk_slots
 {
-    int directory_fd;
+    int directory_fd, waiting_fd;
     int slot_fd; /* ours, or -1 */
     unsigned max;
+    bool waits;
+    char owner[OWNER_MAX];
     char directory[];
 };
 
 struct vddk_slots *
-vddk_slots_new (const char *directory, unsigned max, struct vddk_error *error)
+vddk_slots_new (const char *directory, unsigned max, const char *owner, struct vddk_error *error)
 {
     struct vddk_slots *slots = malloc (sizeof *slots + strlen (directory) + 1);
     if (!slots)
@@ -37,13 +41,16 @@ vddk_slots_new (const char *directory, unsigned max, struct vddk_error *error)
         vddk_fail (error, "no memory");
         return NULL;
     }
-    *slots = (struct vddk_slots){ .slot_fd = -1, .max = max > 0 ? max : 1 };
+    *slots = (struct vddk_slots){ .slot_fd = -1, .waiting_fd = -1, .max = max > 0 ? max : 1 };
     strcpy (slots->directory, directory);
+    snprintf (slots->owner, sizeof slots->owner, "%s", owner);
     slots->directory_fd = open (directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (slots->directory_fd >= 0)
+        slots->waiting_fd = openat (slots->directory_fd, "waiting", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (slots->waiting_fd >= 0)
         return slots;
     vddk_fail (error, "slots=%s: %s", directory, strerror (errno));
-    free (slots);
+    vddk_slots_free (slots);
     return NULL;
 }
 
@@ -53,7 +60,10 @@ vddk_slots_free (struct vddk_slots *slots)
     if (!slots)
         return;
     vddk_slots_give_back (slots);
-    close (slots->directory_fd);
+    if (slots->waiting_fd >= 0)
+        close (slots->waiting_fd);
+    if (slots->directory_fd >= 0)
+        close (slots->directory_fd);
     free (slots);
 }
 
@@ -135,8 +145,97 @@ count_taken (const struct vddk_slots *slots, int *free_fd)
     return taken;
 }
 
+/* Whose is slot NUMBER? By the words of who locked it last. */
+static void
+read_owner (const struct vddk_slots *slots, unsigned number, char owner[OWNER_MAX])
+{
+    char name[32];
+    snprintf (name, sizeof name, "slot.%u", number);
+    int fd = openat (slots->directory_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read (fd, owner, OWNER_MAX - 1) : 0;
+    owner[got > 0 ? got : 0] = '\0';
+    owner[strcspn (owner, "\n")] = '\0';
+    if (fd >= 0)
+        close (fd);
+}
+
+static void
+write_owner (const struct vddk_slots *slots)
+{
+    char text[OWNER_MAX + 1];
+    int length = snprintf (text, sizeof text, "%s\n", slots->owner);
+    /* It is for a message only: a full file system is no reason to fail. */
+    if (ftruncate (slots->slot_fd, 0) == 0 && pwrite (slots->slot_fd, text, (size_t)length, 0) != length)
+        ftruncate (slots->slot_fd, 0);
+}
+
+static bool
+is_among (char (*owners)[OWNER_MAX], unsigned n, const char *owner)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (strcmp (owners[i], owner) == 0)
+            return true;
+    return false;
+}
+
+/* With `lock`: nobody takes one meanwhile, though somebody may give one back. */
+static struct vddk_slots_taken
+count_owners (const struct vddk_slots *slots)
+{
+    char owners[OWNERS_MAX][OWNER_MAX], owner[OWNER_MAX];
+    struct vddk_slots_taken taken = { .limit = read_limit (slots, NULL) };
+    for (unsigned i = 0; i < slots->max; i++)
+    {
+        int fd = try_slot (slots, i);
+        if (fd >= 0)
+        {
+            close (fd);
+            continue;
+        }
+        read_owner (slots, i, owner);
+        if (strcmp (owner, slots->owner) == 0)
+        {
+            taken.ours++;
+            continue;
+        }
+        taken.theirs++;
+        if (taken.owners < OWNERS_MAX && !is_among (owners, taken.owners, owner))
+            strcpy (owners[taken.owners++], owner);
+    }
+    return taken;
+}
+
+static void
+set_waiting (struct vddk_slots *slots, bool waits)
+{
+    struct flock lock = { .l_type = waits ? F_RDLCK : F_UNLCK, .l_whence = SEEK_SET };
+    if (slots->waits != waits)
+        fcntl (slots->waiting_fd, F_OFD_SETLK, &lock);
+    slots->waits = waits;
+}
+
+void
+vddk_slots_stop_waiting (struct vddk_slots *slots)
+{
+    set_waiting (slots, false);
+}
+
 bool
-vddk_slots_take (struct vddk_slots *slots, struct vddk_error *error)
+vddk_slots_is_wanted (const struct vddk_slots *slots)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    return fcntl (slots->waiting_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+const char *
+vddk_slots_get_host (const struct vddk_slots *slots)
+{
+    const char *slash = strrchr (slots->directory, '/');
+    return slash && slash[1] ? slash + 1 : slots->directory;
+}
+
+bool
+vddk_slots_take (struct vddk_slots *slots, struct vddk_slots_taken *who, struct vddk_error *error)
 {
     error->text[0] = '\0';
     int lock = open_lock (slots, "lock", LOCK_EX), fd = -1;
@@ -151,8 +250,13 @@ vddk_slots_take (struct vddk_slots *slots, struct vddk_error *error)
         close (fd);
         fd = -1;
     }
-    close (lock);
     slots->slot_fd = fd;
+    if (fd >= 0)
+        write_owner (slots);
+    else if (!error->text[0])
+        *who = count_owners (slots);
+    close (lock);
+    set_waiting (slots, fd < 0 && !error->text[0]);
     return fd >= 0;
 }
 

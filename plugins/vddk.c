@@ -112,7 +112,8 @@ vddk_after_fork (void)
     struct vddk_disk_options options = vddk_params.options;
     options.give_up = give_up;
     if (vddk_params.slots_directory)
-        options.slots = vddk_slots_new (vddk_params.slots_directory, vddk_params.slots_max, &error);
+        options.slots =
+            vddk_slots_new (vddk_params.slots_directory, vddk_params.slots_max, vddk_params.slots_owner, &error);
     if (vddk_params.slots_directory && !options.slots)
         return fail (&error);
     owner = getpid ();
@@ -151,10 +152,18 @@ vddk_open (int readonly)
 {
     uint64_t size;
     struct vddk_error error;
+    vddk_disk_count_client (disk, 1);
     if (vddk_disk_get_size (disk, &size, &error))
         return NBDKIT_HANDLE_NOT_NEEDED;
+    vddk_disk_count_client (disk, -1);
     fail (&error);
     return NULL;
+}
+
+static void
+vddk_close (void *handle)
+{
+    vddk_disk_count_client (disk, -1);
 }
 
 static int64_t
@@ -243,6 +252,7 @@ static struct nbdkit_plugin plugin = {
     .after_fork = vddk_after_fork,
     .cleanup = vddk_cleanup,
     .open = vddk_open,
+    .close = vddk_close,
     .get_size = vddk_get_size,
     .block_size = vddk_block_size,
     .can_write = vddk_can_write,

@@ -36,11 +36,11 @@ vmf_plugins_table (void)
     return table;
 }
 
-char *
-vmf_plugin_find_own (const char *name)
+static char *
+find_own (const char *name, const char *kind)
 {
     const char *dir = g_getenv ("VMFERRY_PLUGIN_DIR");
-    g_autofree char *file = g_strdup_printf ("nbdkit-%s-plugin.so", name);
+    g_autofree char *file = g_strdup_printf ("nbdkit-%s-%s.so", name, kind);
     g_autofree char *program = g_file_read_link ("/proc/self/exe", NULL);
     g_autofree char *program_dir = program ? g_path_get_dirname (program) : NULL;
     g_autofree char *built = program_dir ? g_build_filename (program_dir, "plugins", file, NULL) : NULL;
@@ -48,6 +48,18 @@ vmf_plugin_find_own (const char *name)
         return g_steal_pointer (&built);
     g_autofree char *path = g_build_filename (dir && *dir ? dir : VMF_PLUGIN_DIR, file, NULL);
     return !strchr (name, '/') && g_file_test (path, G_FILE_TEST_EXISTS) ? g_canonicalize_filename (path, NULL) : NULL;
+}
+
+char *
+vmf_plugin_find_own (const char *name)
+{
+    return find_own (name, "plugin");
+}
+
+char *
+vmf_filter_find_own (const char *name)
+{
+    return find_own (name, "filter");
 }
 
 static char *

@@ -32,6 +32,9 @@ struct vmf_plugin_found
    where it was installed. NULL: there is none. Caller frees. */
 char *vmf_plugin_find_own (const char *name);
 
+/* The same for nbdkit-NAME-filter.so. nbdkit takes it only if it was built for nbdkit's very version. */
+char *vmf_filter_find_own (const char *name);
+
 /* Is nbdkit's own plugin NAME installed? Looks for its file where nbdkit says that plugins are. */
 bool vmf_plugin_is_installed (const char *name, GCancellable *cancellable);
 

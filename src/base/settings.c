@@ -75,7 +75,8 @@ static const struct vmf_setting table[] = {
       "Compression of what VDDK sends: none, zlib, fastlz, skipz. Blank: VDDK's own choice, none.",
       "none|zlib|fastlz|skipz" },
     { "vddk.patience_s", "300", VMF_SETTING_UINT64, 0, 86400,
-      "For how many seconds a disk that the server refuses to open, since too many are open already, is tried again." },
+      "For how many seconds a disk that the server refuses to open, since too many are open already, is tried again. "
+      "Waiting for disks of vmferry's own does not count (vsphere.nfc_wait_s)." },
     { "vsphere.road", "auto", VMF_SETTING_STRING, 0, 0,
       "How disks are fetched from vCenter and ESXi: auto (the fastest that is open, and it says why), vddk, export, "
       "https, ssh.",
@@ -88,6 +89,10 @@ static const struct vmf_setting table[] = {
       "for root, vmferry/thumbprints below the user's state directory for others." },
     { "vsphere.nfc_slots", "0", VMF_SETTING_UINT64, 0, 64,
       "How many disks of one ESXi host may be open at the same time. 0: what its version allows." },
+    { "vsphere.nfc_wait_s", "0", VMF_SETTING_UINT64, 0, 31536000,
+      "For how many seconds a disk waits for its turn while others of vmferry's, of any import, have all that may be "
+      "open. "
+      "0: as long as it takes." },
     { "ssh.known_hosts", "", VMF_SETTING_PATH, 0, 0,
       "File with the host keys that ssh believes; a host that is not in it is refused. Blank: ~/.ssh/known_hosts, then "
       "/etc/ssh/ssh_known_hosts." },

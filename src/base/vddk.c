@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where VDDK may lie, what a directory of it looks like, and which plugin is to use it. */
 #include "base/vddk.h"
+#include "base/vddk-alias.h"
 #include "base/plugins.h"
 #include "base/text.h"
 
@@ -53,6 +54,7 @@ vmf_vddk_free (struct vmf_vddk *vddk)
     if (!vddk)
         return;
     g_ptr_array_unref (vddk->places);
+    g_free (vddk->libdir);
     g_free (vddk->plugin);
     g_free (vddk->plugin_version);
     g_free (vddk->why);
@@ -210,23 +212,42 @@ choose_plugin (struct vmf_vddk *vddk, const char *wish, GCancellable *cancellabl
                            "nbdkit-vddk-plugin (Debian: nbdkit-plugin-vddk)");
 }
 
-/* Loads the library in a child of its own: a file that is there may still lack what it needs. */
+/* Loads the library in a child of its own: a file that is there may still lack what it needs. Gives the plugin's
+   complaint; NULL: it was loaded. */
+static char *
+try_libdir (struct vmf_vddk *vddk, char *libdir, GCancellable *cancellable)
+{
+    g_autofree char *parameter = g_strdup_printf ("libdir=%s", libdir);
+    struct vmf_plugin_found *found = vmf_plugin_look (plugin_of (vddk->plugin_is_own), parameter, cancellable);
+    char *complaint = found->problem ? vmf_text_printable (found->problem, 600) : NULL;
+    g_free (vddk->plugin_version);
+    vddk->plugin_version = g_strdup (found->version);
+    g_free (vddk->libdir);
+    vddk->libdir = libdir;
+    vmf_plugin_found_free (found);
+    return complaint;
+}
+
+/* One that is older than VDDK 9 does not look for its name; by the alias it finds it. */
 static void
 try_plugin (struct vmf_vddk *vddk, GCancellable *cancellable)
 {
-    g_autofree char *parameter = g_strdup_printf ("libdir=%s", vddk->chosen->dir);
-    struct vmf_plugin_found *found = vmf_plugin_look (plugin_of (vddk->plugin_is_own), parameter, cancellable);
-    vddk->plugin_version = g_strdup (found->version);
-    if (found->problem)
+    g_autofree char *complaint = try_libdir (vddk, g_strdup (vddk->chosen->dir), cancellable);
+    bool newer = complaint && !vddk->plugin_is_own && vddk->chosen->number > 8;
+    bool has_alias = newer && vmf_vddk_alias_is_good (vddk->chosen);
+    vddk->wants_alias = newer && !has_alias;
+    if (has_alias)
     {
-        g_autofree char *shown = vmf_text_printable (found->problem, 600);
-        bool newer = !vddk->plugin_is_own && vddk->chosen->number > 8;
-        vddk->problem = g_strdup_printf ("'%s' is there but cannot be loaded: %s%s", vddk->chosen->library, shown,
-                                         newer ? " (this plugin may be older than VDDK 9: vmferry's own takes any "
-                                                 "version, set vddk.plugin to own)"
-                                               : "");
+        g_free (complaint);
+        complaint = try_libdir (vddk, vmf_vddk_alias_path (vddk->chosen), cancellable);
     }
-    vmf_plugin_found_free (found);
+    if (complaint)
+        vddk->problem = g_strdup_printf (
+            "'%s' is there but cannot be loaded: %s%s", vddk->chosen->library, complaint,
+            vddk->wants_alias ? " (this plugin may be older than VDDK 9 and look for libvixDiskLib.so.8: "
+                                "'vmferry doctor --fix' makes that name in a folder of vmferry's own; or "
+                                "set vddk.plugin to own, which takes any version)"
+                              : "");
 }
 
 struct vmf_vddk *

@@ -24,6 +24,8 @@ struct vmf_vddk
 {
     GPtrArray *places;                   /* struct vmf_vddk_place*, in the order in which they were looked at */
     const struct vmf_vddk_place *chosen; /* one of them; NULL: none is of use */
+    char *libdir;                        /* what the plugin's libdir= is to be: chosen's, or its alias (A13) */
+    bool wants_alias;                    /* the plugin asks for an older name: vddk-alias.h can make it */
     char *plugin;                        /* for nbdkit's command line; NULL: none */
     bool plugin_is_own;
     char *plugin_version;

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "disk/control.h"
+#include "disk/held-up.h"
 #include "disk/nbd.h"
 #include "disk/receipt.h"
 #include "disk/transfer.h"
@@ -47,6 +48,7 @@ static const GOptionEntry entries[] = {
     { "verify", 0, 0, G_OPTION_ARG_NONE, &given.verify, "Read the target back and compare it with what was read",
       NULL },
     { "receipt", 0, 0, G_OPTION_ARG_FILENAME, &given.receipt, "Write a receipt, for 'vmferry verify'", "FILE" },
+    VMF_CLI_PASSWORD_OPTION,
     { "progress", 0, 0, G_OPTION_ARG_STRING, &given.progress, "auto, none, lines, terminal or json", "STYLE" },
     { "json", 0, 0, G_OPTION_ARG_NONE, &given.json, "Print the summary as one JSON object", NULL },
     { NULL }
@@ -62,6 +64,7 @@ struct copy
     struct vmf_image *image;
     struct vmf_server *server; /* NULL: the source is an NBD server already */
     char *source_uri, *source_name, *target, *work_dir, *socket, *name;
+    char *held_up; /* what the user was told last that it waits for */
     const char *format;
     uint64_t size_bytes;
     struct vmf_pace *pace;
@@ -97,6 +100,7 @@ copy_clear (struct copy *copy)
         g_rmdir (copy->work_dir); /* stays if there is something in it */
     g_clear_error (&copy->server_error);
     g_free (copy->source_uri);
+    g_free (copy->held_up);
     g_free (copy->source_name);
     g_free (copy->target);
     g_free (copy->work_dir);
@@ -117,7 +121,8 @@ find_image (struct copy *copy, const char *address, GError **error)
     struct vmf_source_options options = { .format = given.source_format,
                                           .ca_file = *ca_file ? ca_file : NULL,
                                           .work_dir = copy->work_dir,
-                                          .settings = copy->settings };
+                                          .settings = copy->settings,
+                                          .ask_password = vmf_cli_ask_password };
     copy->source = vmf_source_open (address, &options, copy->cancellable, error);
     copy->vm = copy->source ? copy->source->ops->describe (copy->source, NULL, copy->cancellable, error) : NULL;
     for (unsigned i = 0; copy->vm && vmf_vm_get_import_disk (copy->vm, i); i++)
@@ -350,6 +355,18 @@ tell (struct copy *copy, const char *stage)
         events->progress (&all, events->data);
 }
 
+static void
+tell_held_up (struct copy *copy)
+{
+    const struct vmf_import_events *events = vmf_progress_get_events (copy->progress);
+    g_autofree char *why = copy->server ? vmf_held_up_look (vmf_server_get_uri (copy->server)) : NULL;
+    if (!why || !events->message || g_strcmp0 (why, copy->held_up) == 0)
+        return;
+    events->message (VMF_IMPORT_NOTE, why, events->data);
+    g_free (copy->held_up);
+    copy->held_up = g_steal_pointer (&why);
+}
+
 static bool
 run (struct copy *copy, GError **error)
 {
@@ -363,6 +380,7 @@ run (struct copy *copy, GError **error)
         eventfd_read (copy->wake_fd, &ignored);
         vmf_control_step (copy->control);
         tend_server (copy);
+        tell_held_up (copy);
         tell (copy, "copy");
     }
     g_thread_join (copy->thread);

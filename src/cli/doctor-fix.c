@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `vmferry doctor --fix`: what can be done without asking anybody, and that is little: the folders that the settings
- * name. Packages, modules, firewalls and other people's files are for the administrator; doctor says which.
+ * name, and the name under which an older nbdkit plugin looks for VDDK 9. Packages, modules, firewalls and other
+ * people's files are for the administrator; doctor says which.
  */
 #include "base/log.h"
+#include "base/vddk-alias.h"
 #include "cli/doctor-host.h"
 #include "import/work.h"
 #include "source/vsphere/pins.h"
@@ -21,8 +23,23 @@ make_folder (GPtrArray *list, const char *name, const char *path)
         row_add (list, name, ROW_WARNING, "cannot make %s: %s", path, g_strerror (errno));
 }
 
+/* A13. It stays as it is when VDDK goes: what dangles is looked through, and --fix makes it anew. */
+static void
+make_alias (GPtrArray *list, const struct vmf_settings *settings, GCancellable *cancellable)
+{
+    g_autoptr (vmf_vddk) vddk = vmf_vddk_look (settings, cancellable);
+    g_autoptr (GError) error = NULL;
+    if (!vddk->wants_alias)
+        return;
+    g_autofree char *path = vmf_vddk_alias_path (vddk->chosen);
+    if (vmf_vddk_alias_make (vddk->chosen, &error))
+        row_add (list, "VDDK", ROW_GOOD, "made %s, where %s is libvixDiskLib.so.8 too", path, vddk->chosen->library);
+    else
+        row_add (list, "VDDK", ROW_WARNING, "%s", error->message);
+}
+
 void
-doctor_fix (GPtrArray *list, const struct vmf_settings *settings)
+doctor_fix (GPtrArray *list, const struct vmf_settings *settings, GCancellable *cancellable)
 {
     const char *staging = vmf_settings_get_string (settings, "staging.dir");
     g_autofree char *work = vmf_work_root (settings);
@@ -33,4 +50,5 @@ doctor_fix (GPtrArray *list, const struct vmf_settings *settings)
     make_folder (list, "vsphere.known_hosts", pins_folder);
     if (*staging)
         make_folder (list, "staging.dir", staging);
+    make_alias (list, settings, cancellable);
 }

@@ -31,8 +31,9 @@ void doctor_look_at_host (GPtrArray *list, const struct vmf_settings *settings);
 /* nbdkit's plugins and VDDK. */
 void doctor_look_at_vmware (GPtrArray *list, const struct vmf_settings *settings, GCancellable *cancellable);
 
-/* Makes the folders that the settings name; a row for each that was made or could not be. */
-void doctor_fix (GPtrArray *list, const struct vmf_settings *settings);
+/* Makes the folders that the settings name, and an alias of VDDK where one is wanted; a row for each that was made or
+ * could not be. */
+void doctor_fix (GPtrArray *list, const struct vmf_settings *settings, GCancellable *cancellable);
 
 /* libguestfs' version, by asking the library. NULL: it is not there. Caller frees. */
 char *doctor_libguestfs_version (void);

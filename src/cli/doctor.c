@@ -269,10 +269,10 @@ examine (struct doctor *doctor, const struct doctor_source *source, bool fix, co
 {
     if (!check_words (source, error))
         return false;
+    if (fix) /* first, so that what it mended is found whole */
+        doctor_fix (doctor->fixed, settings, vmf_cli_cancellable ());
     if (!source->forget_thumbprint && !source->remove_snapshot)
         look_at_host (doctor, settings);
-    if (fix)
-        doctor_fix (doctor->fixed, settings);
     if (source->address && !doctor_look_at_source (doctor->source, source, settings, vmf_cli_cancellable (), error))
         return false;
     sum_up (doctor);
@@ -289,7 +289,8 @@ vmf_cmd_doctor (int argc, char **argv)
     g_autoptr (GError) error = NULL;
     const GOptionEntry entries[] = {
         { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print one JSON object", NULL },
-        { "fix", 0, 0, G_OPTION_ARG_NONE, &fix, "Make the folders that the settings name", NULL },
+        { "fix", 0, 0, G_OPTION_ARG_NONE, &fix,
+          "Make the folders that the settings name, and VDDK's older name where it is wanted", NULL },
         { "forget-thumbprint", 0, 0, G_OPTION_ARG_NONE, &forget, "Forget the pinned certificate of SOURCE", NULL },
         { "remove-snapshot", 0, 0, G_OPTION_ARG_STRING, &snapshot,
           "Remove a snapshot that a killed import left at SOURCE", "VM/SNAPSHOT" },

@@ -25,6 +25,7 @@ struct vmf_image_helper
     GStrv env;       /* "NAME=value"; NULL: none */
     GStrv readable;  /* what it may see of the host besides programs and our plugins, where it is confined */
     bool network;    /* it connects to somewhere itself: not confined */
+    bool may_wait;   /* for its turn at a host: gets a last word "waiting=FILE", and is held-up.h's */
     bool sequential; /* it can be read once, in rising order: its bytes are still arriving */
     struct vmf_feed_options *feed; /* NULL: none */
 };

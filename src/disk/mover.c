@@ -6,6 +6,7 @@
  */
 #include "disk/mover.h"
 #include "base/error.h"
+#include "disk/held-up.h"
 #include "disk/mover-internal.h"
 
 #include <errno.h>
@@ -18,9 +19,10 @@ enum
     LIMIT_START = 16,
     WORKERS_MAX = 4,
     IO_TIMEOUT_MS = 60 * 1000,
-    IDLE_MS = 1000,       /* how often to look at what has no event of its own */
-    LINK_MS = 20,         /* the same while a connection is being made */
-    LOOK_US = 100 * 1000, /* how often to look for what hangs */
+    IDLE_MS = 1000,          /* how often to look at what has no event of its own */
+    LINK_MS = 20,            /* the same while a connection is being made */
+    LOOK_US = 100 * 1000,    /* how often to look for what hangs */
+    EXCUSE_US = 1000 * 1000, /* what is older may be excused */
 };
 
 static const uint64_t MEMORY_BYTES = 32 * 1024 * 1024;
@@ -267,6 +269,25 @@ check_lost (struct vmf_mover *mover, int64_t now_us)
                                         mover->sources[0].trouble ? mover->sources[0].trouble : "no answer"));
 }
 
+/* Does LINK's server wait for its turn at a host? Then what it was asked for is not late: its time begins now. */
+static bool
+excuse (struct vmf_mover *mover, const struct vmf_link *link, int64_t now_us)
+{
+    g_autofree char *why = vmf_held_up_look (link->uri);
+    for (unsigned i = 0; why && i < mover->n_slots; i++)
+    {
+        struct slot *slot = &mover->slots[i];
+        if (slot->state == SLOT_READING && slot->link == link)
+            slot->started_us = now_us;
+        if (slot->failed_us)
+            slot->failed_us = now_us;
+    }
+    for (unsigned i = 0; why && i < ASKS_MAX; i++)
+        if (mover->asks[i].link == link)
+            mover->asks[i].started_us = now_us;
+    return why != NULL;
+}
+
 /* Drops the connections that died, and those that gave no answer for TIMEOUT_US. */
 static void
 drop_lost (struct vmf_mover *mover, int64_t now_us, int64_t timeout_us)
@@ -280,6 +301,8 @@ drop_lost (struct vmf_mover *mover, int64_t now_us, int64_t timeout_us)
         int64_t oldest = used && !mover->options->sequential ? oldest_us (mover, link) : 0;
         if (vmf_link_is_dead (link))
             slot_drop_link (mover, link, "the server closed the connection", now_us);
+        else if (oldest && now_us - oldest > MIN (timeout_us, (int64_t)EXCUSE_US) && excuse (mover, link, now_us))
+            continue;
         else if (oldest && now_us - oldest > timeout_us)
             slot_drop_link (mover, link, "the server gave no answer in time", now_us);
     }

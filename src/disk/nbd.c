@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Connecting, and block status as an array. */
 #include "disk/nbd.h"
+#include "disk/held-up.h"
 #include "base/error.h"
 #include "base/text.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum
@@ -15,6 +17,7 @@ enum
     WALK_WINDOW_BYTES = 1 << 30,
     SILENCE_MAX_MS = 60 * 1000,
     LEAVE_MAX_MS = 1000,
+    LOOK_MS = 1000, /* how often who waits looks whether the server is held up */
 };
 
 bool
@@ -90,8 +93,9 @@ notify (struct nbd_handle *nbd, short revents)
     return 0;
 }
 
-bool
-vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable, GError **error)
+/* Is anything to be read or written? 0: not within TIMEOUT_MS. */
+static int
+wait_ready (struct nbd_handle *nbd, int timeout_ms, short *revents, GCancellable *cancellable)
 {
     unsigned direction = nbd_aio_get_direction (nbd);
     GPollFD cancel = { -1, G_IO_IN, 0 };
@@ -104,14 +108,49 @@ vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancell
     int ready = poll (fds, G_N_ELEMENTS (fds), timeout_ms);
     if (has_cancel)
         g_cancellable_release_fd (cancellable);
-    if (vmf_error_if_cancelled (cancellable, error))
-        return false;
+    *revents = fds[0].revents;
+    return ready;
+}
+
+/* Nothing came. Is that to be expected? TELL gets why. */
+static bool
+is_held_up (struct nbd_handle *nbd, const char *what, vmf_nbd_tell_fn tell, void *tell_data)
+{
+    char *uri = nbd_get_uri (nbd);
+    g_autofree char *why = vmf_held_up_look (uri);
+    free (uri);
+    if (why)
+        g_debug ("%s: %s", what, why);
+    if (why && tell)
+        tell (why, tell_data);
+    return why != NULL;
+}
+
+static bool
+wait_telling (struct nbd_handle *nbd, const char *what, int timeout_ms, vmf_nbd_tell_fn tell, void *tell_data,
+              GCancellable *cancellable, GError **error)
+{
+    int ready = 0, left_ms = timeout_ms;
+    short revents = 0;
+    while (ready == 0 && left_ms > 0)
+    {
+        int slice_ms = MIN (left_ms, LOOK_MS);
+        ready = wait_ready (nbd, slice_ms, &revents, cancellable);
+        if (vmf_error_if_cancelled (cancellable, error))
+            return false;
+        left_ms = ready == 0 && is_held_up (nbd, what, tell, tell_data) ? timeout_ms : left_ms - slice_ms;
+    }
     if (ready == 0)
         return g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "%s: the NBD server has said nothing for %d s", what,
                             timeout_ms / 1000),
                false;
-    return (ready < 0 && errno == EINTR) || (ready > 0 && notify (nbd, fds[0].revents) == 0)
-           || vmf_nbd_fail (what, error);
+    return (ready < 0 && errno == EINTR) || (ready > 0 && notify (nbd, revents) == 0) || vmf_nbd_fail (what, error);
+}
+
+bool
+vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable, GError **error)
+{
+    return wait_telling (nbd, what, timeout_ms, NULL, NULL, cancellable, error);
 }
 
 bool
@@ -156,15 +195,22 @@ vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags, GC
 }
 
 bool
-vmf_nbd_read (struct nbd_handle *nbd, const char *what, void *data, size_t length, uint64_t offset,
-              GCancellable *cancellable, GError **error)
+vmf_nbd_read_telling (struct nbd_handle *nbd, const char *what, void *data, size_t length, uint64_t offset,
+                      vmf_nbd_tell_fn tell, void *tell_data, GCancellable *cancellable, GError **error)
 {
     int64_t cookie = nbd_aio_pread (nbd, data, length, offset, NBD_NULL_COMPLETION, 0);
     int done = cookie < 0 ? -1 : 0;
     while (done == 0 && (done = nbd_aio_command_completed (nbd, (uint64_t)cookie)) == 0)
-        if (!vmf_nbd_wait (nbd, what, SILENCE_MAX_MS, cancellable, error))
+        if (!wait_telling (nbd, what, SILENCE_MAX_MS, tell, tell_data, cancellable, error))
             return false;
     return done > 0 || vmf_nbd_fail (what, error);
+}
+
+bool
+vmf_nbd_read (struct nbd_handle *nbd, const char *what, void *data, size_t length, uint64_t offset,
+              GCancellable *cancellable, GError **error)
+{
+    return vmf_nbd_read_telling (nbd, what, data, length, offset, NULL, NULL, cancellable, error);
 }
 
 struct answer

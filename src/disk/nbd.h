@@ -27,7 +27,8 @@ enum vmf_nbd_flags
 struct nbd_handle *vmf_nbd_new (enum vmf_nbd_flags flags);
 
 /* Lets libnbd work on NBD once the connection is ready for it. False: cancelled, or nothing came for TIMEOUT_MS, or the
-   connection died; it is of no use any more. WHAT is for the message: "sda". */
+   connection died; it is of no use any more. While the server waits for its turn at a host (held-up.h), no time counts.
+   WHAT is for the message: "sda". */
 bool vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable, GError **error);
 
 /* The connection that an nbd_aio_connect…() began is made, or has said nothing for TIMEOUT_MS. */
@@ -43,6 +44,11 @@ struct nbd_handle *vmf_nbd_connect (const char *uri, const char *what, enum vmf_
 /* Reads; a server that says nothing for a minute has failed. */
 bool vmf_nbd_read (struct nbd_handle *nbd, const char *what, void *data, size_t length, uint64_t offset,
                    GCancellable *cancellable, GError **error);
+
+/* The same, and tells every second or so WHY there is no answer yet, where its server waits for its turn. */
+typedef void (*vmf_nbd_tell_fn) (const char *why, void *data);
+bool vmf_nbd_read_telling (struct nbd_handle *nbd, const char *what, void *data, size_t length, uint64_t offset,
+                           vmf_nbd_tell_fn tell, void *tell_data, GCancellable *cancellable, GError **error);
 
 /* libnbd's words for why its last call in this thread failed, or a connection ended. Never NULL; borrowed till the
  * next. */

@@ -4,6 +4,7 @@
  * What a helper says on standard error is kept until it answers: when the first connection fails, that is the cause.
  */
 #include "disk/server.h"
+#include "disk/held-up.h"
 #include "disk/image-beneath.h"
 #include "disk/image-vmdk.h"
 #include "disk/nbd.h"
@@ -27,6 +28,7 @@ enum
     CONNECT_TRIES = 2000,
     OPEN_MAX_MS = 20 * 60 * 1000, /* without a word from a helper that is alive */
     CONNECT_PAUSE_US = 5 * 1000,
+    SECRET_MIN_CHARS = 8,
     LAST_WORDS_MAX_US = 500 * 1000, /* by when a helper's complaint about a read has come through its pipe */
 };
 
@@ -36,6 +38,7 @@ struct vmf_server
     GPtrArray *sockets;  /* char*: taken away at the end */
     vmf_feed *feed;      /* NULL: none */
     char *name, *socket, *uri;
+    char *secret; /* a helper was given it, and may quote it; NULL: none */
     uint64_t size_bytes;
     GMutex lock;
     GCond something; /* was said */
@@ -55,11 +58,22 @@ struct helper
     int feed_fd; /* 0: none */
 };
 
+/* LINE without the secret: curl's plugin quotes its address. One that is short would be found in any text. */
+static char *
+hide_secret (const struct vmf_server *server, const char *line)
+{
+    if (!server->secret || strlen (server->secret) < SECRET_MIN_CHARS)
+        return g_strdup (line);
+    g_auto (GStrv) parts = g_strsplit (line, server->secret, -1);
+    return g_strjoinv ("***", parts);
+}
+
 /* The first line is the cause; qemu repeats its own command line in front of it. */
 static void
-on_line (const char *line, void *data)
+on_line (const char *raw_line, void *data)
 {
     struct vmf_server *server = data;
+    g_autofree char *line = hide_secret (server, raw_line);
     const char *json_end = g_strrstr (line, "}: ");
     g_debug ("%s: %s", server->name, line);
     g_mutex_lock (&server->lock);
@@ -77,12 +91,19 @@ vmf_server_free (struct vmf_server *server)
     g_ptr_array_unref (server->children);
     vmf_feed_free (server->feed);
     for (guint i = 0; i < server->sockets->len; i++)
+    {
+        g_autofree char *waiting = vmf_held_up_path (g_ptr_array_index (server->sockets, i));
         unlink (g_ptr_array_index (server->sockets, i));
+        unlink (waiting);
+    }
     g_ptr_array_unref (server->sockets);
     g_string_free (server->said, TRUE);
     g_mutex_clear (&server->lock);
     g_cond_clear (&server->something);
     g_free (server->name);
+    if (server->secret)
+        explicit_bzero (server->secret, strlen (server->secret));
+    g_free (server->secret);
     g_free (server->socket);
     g_free (server->uri);
     g_free (server);
@@ -371,6 +392,10 @@ nbdkit_words (const struct vmf_image_helper *helper, const char *socket, GPtrArr
     g_ptr_array_add (argv, plugin ? plugin : g_strdup (helper->words[i]));
     while (helper->words[++i])
         g_ptr_array_add (argv, g_strdup (helper->words[i]));
+    g_autofree char *waiting = vmf_held_up_path (socket);
+    g_unlink (waiting); /* of one that was killed */
+    if (helper->may_wait)
+        g_ptr_array_add (argv, g_strconcat ("waiting=", waiting, NULL));
     g_ptr_array_add (argv, NULL);
     return argv;
 }
@@ -385,6 +410,7 @@ start_image_helper (struct vmf_server *server, const struct vmf_image_helper *im
     g_autoptr (GPtrArray) argv = nbdkit_words (image, server->socket, readable);
     g_ptr_array_add (readable, NULL);
     int feed_fd = 0;
+    server->secret = g_strdup (image->secret);
     if (image->feed && !(server->feed = vmf_feed_start (image->feed, cancellable, &feed_fd, error)))
         return false;
     struct helper helper = { "nbdkit",        argv,

@@ -167,9 +167,8 @@ read_disk (void *data, unsigned disk, uint64_t offset, void *buffer, size_t leng
     struct mapping *mapping = data;
     if (g_cancellable_is_cancelled (mapping->cancellable))
         return g_set_error_literal (error, VMF_ERROR, VMF_ERROR_CANCELLED, "reading the map was stopped"), false;
-    if (nbd_pread (g_ptr_array_index (mapping->handles, disk), buffer, length, offset, 0) == 0)
-        return true;
-    return vmf_nbd_fail (mapping->disks[disk].name, error);
+    return vmf_nbd_read (g_ptr_array_index (mapping->handles, disk), mapping->disks[disk].name, buffer, length, offset,
+                         mapping->cancellable, error);
 }
 
 /* What VIEW holds. Takes VIEW and NAME over. */

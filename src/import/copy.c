@@ -3,6 +3,7 @@
  * runs, and the source is let go of disk by disk while the conversion may still be running.
  */
 #include "base/error.h"
+#include "disk/held-up.h"
 #include "disk/samples.h"
 #include "disk/zero.h"
 #include "import/internal.h"
@@ -225,6 +226,14 @@ tend_server (struct vmf_import *import, struct import_disk *disk, GError **error
     return disk->server || keep_trying (import, disk, why, error);
 }
 
+static void
+look_held_up (struct import_disk *disk)
+{
+    g_autofree char *why =
+        disk->server && !disk->released ? vmf_held_up_look (vmf_server_get_uri (disk->server)) : NULL;
+    import_tell_held_up (why, disk);
+}
+
 /* How far the copy is, for a source whose other end waits for it. */
 static void
 tell_source (struct vmf_import *import)
@@ -273,8 +282,11 @@ watch_step (struct vmf_import *import, bool *copied, GError **error)
         if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
             return false;
     for (unsigned i = 0; i < import->n_disks; i++)
+    {
         if (!tend_server (import, &import->disks[i], error))
             return false;
+        look_held_up (&import->disks[i]);
+    }
     import_passes_drop_covered (import);
     tell_source (import);
     return was_copied || !*copied || end_copy (import, error);

@@ -57,6 +57,7 @@ struct import_disk
     struct vmf_image *image;
     uint64_t size_bytes, expected_bytes, fetched_bytes, commit_bytes; /* expected: on the target, a guess */
     struct vmf_server *server;
+    char *held_up;      /* what its helper waited for when the user was told last; NULL: for nothing yet */
     char *source_uri;   /* the server's, also while it is started again */
     int64_t restart_us; /* not before, by g_get_monotonic_time */
     int64_t gone_us;    /* since when there is no server, by the same clock */
@@ -143,6 +144,7 @@ struct vmf_import
 void import_stage_begin (struct vmf_import *import, const char *name);
 void import_stage_end (struct vmf_import *import, const char *name);
 void import_say (struct vmf_import *import, enum vmf_import_message kind, const char *format, ...) G_GNUC_PRINTF (3, 4);
+void import_tell_held_up (const char *why, void *data); /* DATA: a disk; WHY it waits for its turn, or NULL */
 
 /* run.c: frees what DISK holds, not DISK; its thread has been joined. */
 bool import_open_converted (struct vmf_import *import, GError **error); /* chains over what is converted already */

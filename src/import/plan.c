@@ -149,9 +149,9 @@ open_disk (struct vmf_import *import, struct import_disk *disk, GError **error)
         g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "it is empty; leave it out with --disk %s:skip", disk->name);
         return false;
     }
-    if (nbd_pread (nbd, sector, sizeof sector, 0, 0) == 0)
+    if (vmf_nbd_read_telling (nbd, "its first sector cannot be read", sector, sizeof sector, 0, import_tell_held_up,
+                              disk, import->stop, error))
         return true;
-    vmf_nbd_fail ("its first sector cannot be read", error);
     vmf_server_explain (disk->server, error);
     return false;
 }

@@ -49,6 +49,7 @@ import_disk_clear (struct import_disk *disk)
     g_free (disk->pool);
     g_free (disk->write_path);
     g_free (disk->source_uri);
+    g_free (disk->held_up);
     vmf_pace_free (disk->pace);
     vmf_extents_free (disk->changed);
 }

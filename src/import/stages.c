@@ -29,6 +29,17 @@ import_stage_end (struct vmf_import *import, const char *name)
 }
 
 void
+import_tell_held_up (const char *why, void *data)
+{
+    struct import_disk *disk = data;
+    if (!why || g_strcmp0 (why, disk->held_up) == 0)
+        return;
+    import_say (disk->import, VMF_IMPORT_NOTE, "%s: %s", disk->name, why);
+    g_free (disk->held_up);
+    disk->held_up = g_strdup (why);
+}
+
+void
 import_say (struct vmf_import *import, enum vmf_import_message kind, const char *format, ...)
 {
     va_list args;

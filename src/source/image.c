@@ -10,6 +10,7 @@
 #include "source/sources.h"
 #include "disk/nbd.h"
 #include "base/error.h"
+#include "base/plugins.h"
 #include "base/text.h"
 
 #include <string.h>
@@ -93,6 +94,29 @@ close_source (struct vmf_source *base)
     g_free (source);
 }
 
+/* What signs an address stands in its query, and must not stand on nbdkit's command line for everybody to read. */
+static bool
+is_signed (const char *url)
+{
+    return strchr (url, '?') != NULL;
+}
+
+static struct vmf_image *
+open_web_signed (const struct image_source *source, const char *cainfo, GError **error)
+{
+    g_autofree char *path = vmf_filter_find_own ("vmferry-secret");
+    g_autofree char *filter = g_strconcat ("--filter=", path, NULL);
+    const char *words[] = { filter, "curl", "secret-url=-3", "protocols=http,https", "followlocation=false",
+                            cainfo, NULL };
+    struct vmf_image_helper helper = { .words = (GStrv)words, .secret = source->path, .network = true };
+    if (path)
+        return vmf_image_new_helper (&helper, 0, error);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING,
+                 "nbdkit-vmferry-secret-filter.so is not there, without which the address's query, often a signature, "
+                 "would be seen by everybody on this host; install vmferry whole, or download the disk first");
+    return NULL;
+}
+
 static struct vmf_image *
 open_web (const struct image_source *source, GError **error)
 {
@@ -106,7 +130,8 @@ open_web (const struct image_source *source, GError **error)
     struct vmf_image_helper helper = {
         .words = (GStrv)(stream ? vmdk : raw), .network = !stream, .sequential = stream, .feed = stream ? &feed : NULL
     };
-    return vmf_image_new_helper (&helper, 0, error);
+    return is_signed (source->path) && !stream ? open_web_signed (source, cainfo, error)
+                                               : vmf_image_new_helper (&helper, 0, error);
 }
 
 static struct vmf_image *

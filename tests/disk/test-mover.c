@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The mover against nbdkit on both sides; results are compared by qemu-img. */
+#include "disk/held-up.h"
 #include "base/error.h"
 #include "disk/mover.h"
 #include "disk/nbd.h"
@@ -385,6 +386,38 @@ test_sequential (void)
     tear_down (&s);
 }
 
+/* Answers that come later than io_timeout_ms are an error, but where the server says that it waits for its turn. */
+static void
+test_held_up (void)
+{
+    for (int held_up = 0; held_up < 2; held_up++)
+    {
+        struct setting s;
+        GError *error = NULL;
+        set_up (&s);
+        g_autofree char *mark = vmf_held_up_path (s.source_socket);
+        g_autoptr (vmf_child) source =
+            fixture_nbdkit (s.source_socket, "-r", "--filter=delay", "file", s.source, "rdelay=3", NULL);
+        g_autoptr (vmf_child) target = fixture_nbdkit (s.target_socket, "file", s.target, NULL);
+        g_autoptr (vmf_extents) some = vmf_extents_new ();
+        vmf_extents_add (some, SIZE - 1, 1);
+        struct vmf_mover_options options = { .name = "sda",
+                                             .source_uri = s.source_uri,
+                                             .target_uri = s.target_uri,
+                                             .size_bytes = SIZE,
+                                             .needed = some,
+                                             .io_timeout_ms = 500,
+                                             .progress = &s.progress };
+        if (held_up)
+            g_assert_true (g_file_set_contents (mark, "waiting", -1, NULL));
+        g_autoptr (vmf_mover) mover = vmf_mover_new (&options);
+        g_assert_cmpint (vmf_mover_run (mover, &error), ==, held_up);
+        g_assert_cmpuint (s.progress.reconnects, ==, 0);
+        g_clear_error (&error);
+        tear_down (&s);
+    }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -402,5 +435,6 @@ main (int argc, char **argv)
     g_test_add_func ("/disk/mover/connections-refused", test_connections_refused);
     g_test_add_func ("/disk/mover/shared-budget", test_shared_budget);
     g_test_add_func ("/disk/mover/sequential-source", test_sequential);
+    g_test_add_func ("/disk/mover/held-up", test_held_up);
     return g_test_run ();
 }

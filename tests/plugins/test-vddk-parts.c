@@ -6,6 +6,7 @@
 #include "vddk-library.h"
 #include "vddk-log.h"
 #include "vddk-map.h"
+#include "vddk-mark.h"
 #include "vddk-slots.h"
 #include "vddk-temp.h"
 #include "vddk-words.h"
@@ -290,23 +291,24 @@ static void
 test_slots (void)
 {
     struct vddk_error error;
+    struct vddk_slots_taken taken;
     g_autofree char *folder = new_folder (), *limit = g_build_filename (folder, "limit", NULL);
     struct vddk_slots *many[4];
     for (int i = 0; i < 4; i++)
     {
-        many[i] = vddk_slots_new (folder, 3, &error);
+        many[i] = vddk_slots_new (folder, 3, "an-import", &error);
         g_assert_nonnull (many[i]);
-        g_assert_cmpint (vddk_slots_take (many[i], &error), ==, i < 3);
+        g_assert_cmpint (vddk_slots_take (many[i], &taken, &error), ==, i < 3);
         g_assert_cmpstr (error.text, ==, "");
     }
     /* Refused with three taken: two will do, and ours is given back. */
     vddk_slots_lower (many[0]);
     g_assert_cmpuint (vddk_slots_get_limit (many[1]), ==, 2);
-    g_assert_false (vddk_slots_take (many[3], &error));
+    g_assert_false (vddk_slots_take (many[3], &taken, &error));
     /* Another refusal at once is the same lesson; later it is a new one. */
     vddk_slots_lower (many[1]);
     g_assert_cmpuint (vddk_slots_get_limit (many[2]), ==, 2);
-    g_assert_true (vddk_slots_take (many[3], &error));
+    g_assert_true (vddk_slots_take (many[3], &taken, &error));
     make_old (limit, 1);
     vddk_slots_lower (many[3]);
     g_assert_cmpuint (vddk_slots_get_limit (many[2]), ==, 1);
@@ -314,21 +316,80 @@ test_slots (void)
     make_old (limit, 1);
     vddk_slots_lower (many[2]);
     g_assert_cmpuint (vddk_slots_get_limit (many[2]), ==, 1);
-    g_assert_true (vddk_slots_take (many[0], &error));
-    g_assert_false (vddk_slots_take (many[1], &error));
+    g_assert_true (vddk_slots_take (many[0], &taken, &error));
+    g_assert_false (vddk_slots_take (many[1], &taken, &error));
     /* What the host could not bear then, it may bear now. */
     make_old (limit, 20);
     g_assert_cmpuint (vddk_slots_get_limit (many[2]), ==, 3);
-    g_assert_true (vddk_slots_take (many[1], &error));
+    g_assert_true (vddk_slots_take (many[1], &taken, &error));
     for (int i = 0; i < 4; i++)
         vddk_slots_free (many[i]);
     g_assert_true (g_file_set_contents (limit, "nonsense\n", -1, NULL));
-    many[0] = vddk_slots_new (folder, 3, &error);
+    many[0] = vddk_slots_new (folder, 3, "an-import", &error);
     g_assert_cmpuint (vddk_slots_get_limit (many[0]), ==, 3);
     vddk_slots_free (many[0]);
     remove_folder (folder);
-    g_assert_null (vddk_slots_new (folder, 3, &error));
+    g_assert_null (vddk_slots_new (folder, 3, "an-import", &error));
     g_assert_nonnull (strstr (error.text, folder));
+}
+
+/* Who waits is told who has them; who has one sees that it is wanted; each until the wait is over, however it ends. */
+static void
+test_slots_are_waited_for (void)
+{
+    struct vddk_error error;
+    struct vddk_slots_taken taken;
+    g_autofree char *folder = new_folder (), *host = g_path_get_basename (folder);
+    static const char *const owners[] = { "one", "two", "two", "three" };
+    struct vddk_slots *have[4], *waits = vddk_slots_new (folder, 4, "one", &error),
+                                *also = vddk_slots_new (folder, 4, "four", &error);
+    for (size_t i = 0; i < G_N_ELEMENTS (have); i++)
+    {
+        have[i] = vddk_slots_new (folder, 4, owners[i], &error);
+        g_assert_true (vddk_slots_take (have[i], &taken, &error));
+        g_assert_false (vddk_slots_is_wanted (have[0]));
+    }
+    g_assert_cmpstr (vddk_slots_get_host (waits), ==, host);
+    g_assert_false (vddk_slots_take (waits, &taken, &error));
+    g_assert_cmpuint (taken.limit, ==, 4);
+    g_assert_cmpuint (taken.ours, ==, 1);
+    g_assert_cmpuint (taken.theirs, ==, 3);
+    g_assert_cmpuint (taken.owners, ==, 2);
+    g_assert_true (vddk_slots_is_wanted (have[0]));
+    g_assert_false (vddk_slots_take (also, &taken, &error));
+    vddk_slots_stop_waiting (waits);
+    g_assert_true (vddk_slots_is_wanted (have[0]));
+    vddk_slots_free (also);
+    g_assert_false (vddk_slots_is_wanted (have[0]));
+    g_assert_false (vddk_slots_take (waits, &taken, &error));
+    vddk_slots_give_back (have[3]);
+    g_assert_true (vddk_slots_take (waits, &taken, &error));
+    g_assert_false (vddk_slots_is_wanted (have[0]));
+    for (size_t i = 0; i < G_N_ELEMENTS (have); i++)
+        vddk_slots_free (have[i]);
+    vddk_slots_free (waits);
+    remove_folder (folder);
+}
+
+/* --- what it waits for, in a file --- */
+
+static void
+test_mark (void)
+{
+    g_autofree char *folder = new_folder (), *path = g_build_filename (folder, "waiting", NULL), *text = NULL;
+    struct vddk_mark mark = { .path = path };
+    g_assert_true (vddk_mark_set (&mark, "waiting for one thing"));
+    g_assert_false (vddk_mark_set (&mark, "waiting for one thing"));
+    g_assert_true (vddk_mark_set (&mark, "waiting for another"));
+    g_assert_true (g_file_get_contents (path, &text, NULL, NULL));
+    g_assert_cmpstr (text, ==, "waiting for another");
+    vddk_mark_clear (&mark);
+    g_assert_false (g_file_test (path, G_FILE_TEST_EXISTS));
+    vddk_mark_clear (&mark);
+    mark.path = NULL;
+    g_assert_true (vddk_mark_set (&mark, "nobody looks"));
+    vddk_mark_clear (&mark);
+    remove_folder (folder);
 }
 
 /* --- temporary files --- */
@@ -425,6 +486,8 @@ main (int argc, char **argv)
     g_test_add_func ("/vddk/refusals", test_refusals);
     g_test_add_func ("/vddk/log/secrets", test_log_hides_secrets);
     g_test_add_func ("/vddk/slots", test_slots);
+    g_test_add_func ("/vddk/slots-are-waited-for", test_slots_are_waited_for);
+    g_test_add_func ("/vddk/mark", test_mark);
     g_test_add_func ("/vddk/temp", test_temp);
     g_test_add_func ("/vddk/jobs", test_jobs);
     int failed = g_test_run ();

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 
 from vddk_support import (DISK, PASSWORD, THUMBPRINT, VM, Client, Failed, Lab, copied, eventually, has, same, same_files)
@@ -460,6 +461,132 @@ def patience_ends(lab):
     with lab.serve(env=env) as holder, holder.client(), lab.serve(env=env, patience=1) as server:
         fails(server.client)
         has(server.said(), "no room to open", "patience=1", "other disks are open there", "Last: ")
+
+
+def waits(lab, server, mark, *words):
+    """A client of SERVER that is being connected, once MARK says that the disk waits, by WORDS."""
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    connecting = pool.submit(server.client)
+    pool.shutdown(wait=False)
+    eventually("the disk waits", mark.exists)
+    has(mark.read_text(), "waiting for one of", lab.path("esx1").name, *words)
+    same(connecting.done(), False, "a client was let in")
+    return connecting
+
+
+def hold_a_slot(lab, env, **more):
+    """A server whose disk is open and is never closed for being idle, on a host that bears one."""
+    lab.path("esx1").mkdir(exist_ok=True)
+    return lab.serve(env=env, slots=lab.path("esx1"), slots_max=1, idle_close=3600, **more)
+
+
+def reads_well(lab, client):
+    same(client.read(512, 4096), lab.raw.read_bytes()[512:4608], "bytes")
+
+
+@case
+def a_slot_of_ours_is_waited_for_without_failing(lab):
+    env, mark = lab.config("sessions-max 1"), lab.path("mark")
+    with hold_a_slot(lab, env, slots_owner="a") as holder, \
+            lab.serve(env=env, slots=lab.path("esx1"), slots_max=1, slots_owner="b", patience=0, io_timeout=1, waiting=mark,
+                      before=("-v",)) as server:
+        with holder.client() as busy:
+            connecting = waits(lab, server, mark, "1 disk connections of esx1", "held by 1 other import")
+            begin = time.monotonic()
+            while time.monotonic() < begin + 3:  # longer than patience and io-timeout, with a disk that is always in use
+                reads_well(lab, busy)
+            same(connecting.done(), False, "a client was let in, or refused")
+        with connecting.result() as client:  # the holder's last client has left: its slot is given at once
+            reads_well(lab, client)
+            same(mark.exists(), False, "the mark, when it goes on")
+        same("error:" in server.said(), False, "errors while it waited")
+
+
+@case
+def a_disk_in_use_by_nobody_gives_its_slot_to_another(lab):
+    env, mark = lab.config("sessions-max 1"), lab.path("mark")
+    with hold_a_slot(lab, env) as holder, holder.client() as idle, \
+            hold_a_slot(lab, env, waiting=mark) as server, server.client() as client:
+        for _ in range(3):
+            reads_well(lab, client)
+            reads_well(lab, idle)
+    same(lab.is_tidy(), True, "temporary files are gone")
+
+
+@case
+def a_killed_holder_frees_its_slot(lab):
+    env, mark = lab.config("sessions-max 1"), lab.path("mark")
+    holder = hold_a_slot(lab, env)
+    with lab.serve(env=env, slots=lab.path("esx1"), slots_max=1, waiting=mark) as server, holder.client() as busy:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            def use():
+                while True:
+                    busy.read(0, 512)
+            using = pool.submit(use)
+            connecting = waits(lab, server, mark)
+            holder.process.kill()
+            holder.process.wait()
+            with connecting.result() as client:
+                reads_well(lab, client)
+            same(isinstance(using.exception(), Failed), True, "the killed one's client")
+
+
+@case
+def how_long_a_slot_is_waited_for_can_be_bounded(lab):
+    env, mark = lab.config("sessions-max 1"), lab.path("mark")
+    with hold_a_slot(lab, env, slots_owner="a") as holder, holder.client() as busy, \
+            lab.serve(env=env, slots=lab.path("esx1"), slots_max=1, slots_owner="a", slots_wait=1, waiting=mark) as server, \
+            concurrent.futures.ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(fails, server.client)
+        while not refused.done():
+            reads_well(lab, busy)
+        has(server.said(), "slots-wait=", "1 s", "held by 1 other disk of this one")
+        eventually("the mark is gone", lambda: not mark.exists())
+
+
+@case
+def a_host_that_hangs_is_not_taken_for_one_that_is_waited_for(lab):
+    mark = lab.path("mark")
+    with hold_a_slot(lab, lab.config()) as holder:
+        server = lab.serve("open-hangs 1", slots=lab.path("esx1"), slots_max=1, io_timeout=1, waiting=mark)
+        with holder.client() as busy, concurrent.futures.ThreadPoolExecutor(1) as pool:
+            refused = pool.submit(fails, server.client)
+            while not mark.exists():
+                reads_well(lab, busy)
+            busy.close()
+            busy.handle = None
+            refused.result()
+        has(server.said(), "VDDK has not answered for 1 s")
+        same(mark.exists(), False, "a mark while it hangs")
+        server.end()
+
+
+@case
+def the_mark_is_there_while_the_host_has_no_room(lab):
+    env, mark = lab.config("sessions-max 1"), lab.path("mark")
+    holder = lab.serve(env=env)
+    with lab.serve(env=env, waiting=mark) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with holder.client():
+            connecting = pool.submit(server.client)
+            eventually("the disk waits", mark.exists)
+        same(holder.end(), 0, "end of the holder")
+        with connecting.result() as client:
+            reads_well(lab, client)
+            same(mark.exists(), False, "the mark, when it goes on")
+
+
+@case
+def a_size_that_is_known_needs_no_open_disk(lab):
+    size = os.stat(lab.raw).st_size
+    with lab.serve("open-refused 1-", capacity=size) as server, server.client() as client:
+        same(client.size, size, "size")
+        fails(client.read, 0, 512)
+        has(server.said(), "902")
+    with lab.serve(capacity=size) as server:
+        same_files(copied(server, lab), lab.raw)
+    with lab.serve(capacity=size + 512) as server, server.client() as client:
+        fails(client.read, 0, 512)
+        has(server.said(), f"has {size} bytes, not {size + 512}", "begin anew")
 
 
 @case

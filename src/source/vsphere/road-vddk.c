@@ -3,7 +3,8 @@
  * travels, with many reads in flight (A1, A3).
  *
  * NFC's limits per ESXi host (PITFALLS 25, 26) are kept by slots: files that our plugins lock before they open a disk,
- * in a folder for the host. With the distribution's plugin they are not.
+ * in a folder for the host. A disk that finds none free waits, which is no failure. With the distribution's plugin they
+ * are not kept.
  */
 #include "source/vsphere/roads.h"
 #include "base/error.h"
@@ -59,13 +60,20 @@ add (GPtrArray *words, const char *key, const char *value)
         g_ptr_array_add (words, g_strdup_printf ("%s=%s", key, value));
 }
 
+/* With its capacity told the plugin is there at once, also while the disk waits for its turn. */
 static bool
-add_own_words (struct vsphere_source *source, GPtrArray *words, GError **error)
+add_own_words (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, GPtrArray *words, GError **error)
 {
     g_autofree char *dir = slots_dir (source, error), *number = g_strdup_printf ("%u", slots (source));
+    g_autofree char *owner = g_strdup_printf ("%d", (int)getpid ());
+    g_autofree char *capacity =
+        disk->capacity_bytes ? g_strdup_printf ("%" G_GUINT64_FORMAT, (guint64)disk->capacity_bytes) : NULL;
     add (words, "slots", dir);
     add (words, "slots-max", number);
+    add (words, "slots-owner", owner);
+    add (words, "slots-wait", vmf_settings_get_string (source->settings, "vsphere.nfc_wait_s"));
     add (words, "patience", vmf_settings_get_string (source->settings, "vddk.patience_s"));
+    add (words, "capacity", capacity);
     return dir != NULL;
 }
 
@@ -91,13 +99,15 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
     add (words, "thumbprint", vmf_vsphere_get_thumbprint (source->vsphere));
     add (words, "vm", vm);
     add (words, "snapshot", source->snapshot);
-    add (words, "libdir", vddk->chosen->dir);
+    add (words, "libdir", vddk->libdir);
     add (words, "transports", vmf_settings_get_string (source->settings, "vddk.transports"));
     add (words, "compression", vmf_settings_get_string (source->settings, "vddk.compression"));
-    if (vddk->plugin_is_own && !add_own_words (source, words, error))
+    if (vddk->plugin_is_own && !add_own_words (source, disk, words, error))
         return NULL;
     g_ptr_array_add (words, NULL);
-    struct vmf_image_helper helper = { .words = (char **)words->pdata, .secret = source->password, .network = true };
+    struct vmf_image_helper helper = {
+        .words = (char **)words->pdata, .secret = source->password, .network = true, .may_wait = vddk->plugin_is_own
+    };
     return vmf_image_new_helper (&helper, disk->capacity_bytes, error);
 }
 

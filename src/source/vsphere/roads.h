@@ -7,6 +7,7 @@
 #pragma once
 #include "source/sources.h"
 #include "source/vsphere/pins.h"
+#include "source/vsphere/relay.h"
 #include "source/vsphere/vsphere.h"
 
 struct vsphere_source;
@@ -38,6 +39,8 @@ struct vsphere_source
 
     struct vmf_vsphere_machine *machine; /* the last that was described */
     const struct vsphere_road *road;     /* chosen by check */
+    char *https_name;                    /* what the road https calls the server; NULL: the address's name */
+    struct vmf_relay *relay;             /* by which it is reached under that name; NULL: directly */
     char *snapshot;                      /* its reference, while it holds the machine's disks still */
     GPtrArray *held_disks;           /* struct vmf_vsphere_disk*: as the snapshot has them; NULL: the machine's own */
     struct vmf_vsphere_lease *lease; /* of the export road; taken away under lock */

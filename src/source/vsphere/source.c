@@ -127,6 +127,8 @@ close_source (struct vmf_source *base)
     g_free (source->work_dir);
     vmf_trust_clear (&source->trust);
     g_free (source->snapshot);
+    g_free (source->https_name);
+    vmf_relay_free (source->relay);
     g_mutex_clear (&source->lock);
     g_cond_clear (&source->wake);
     g_free (source);

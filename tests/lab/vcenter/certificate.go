@@ -22,12 +22,14 @@ import (
 )
 
 type identity struct {
+	name        string // the only one that the certificate is for; "": localhost and its addresses
+	expired     bool
 	mutex       sync.Mutex
 	certificate *tls.Certificate
 }
 
-func newIdentity() (*identity, error) {
-	i := &identity{}
+func newIdentity(name string, expired bool) (*identity, error) {
+	i := &identity{name: name, expired: expired}
 	return i, i.renew()
 }
 
@@ -47,6 +49,12 @@ func (i *identity) renew() error {
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if i.name != "" {
+		template.Subject.CommonName, template.DNSNames, template.IPAddresses = i.name, []string{i.name}, nil
+	}
+	if i.expired {
+		template.NotBefore, template.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {

@@ -27,6 +27,8 @@ import (
 type options struct {
 	model, listen, machines, state  string
 	user, password, limitedUser     string
+	certificateName                 string
+	certificateExpired              bool
 	streamFormat                    string
 	vms, datastores, clusters       int
 	stock                           bool
@@ -44,6 +46,8 @@ func parseOptions() *options {
 	flag.StringVar(&o.user, "user", "user", "who may do everything")
 	flag.StringVar(&o.password, "password-file", "", "file with the users' password, on one line; default: \"pass\"")
 	flag.StringVar(&o.limitedUser, "limited-user", "reader", "who may read and change nothing")
+	flag.StringVar(&o.certificateName, "certificate-name", "", "the only name that the certificate is for")
+	flag.BoolVar(&o.certificateExpired, "certificate-expired", false, "it was valid until yesterday")
 	flag.IntVar(&o.vms, "vms", 0, "how many stock machines, as govmomi makes them (1 MiB of disk that is not there)")
 	flag.IntVar(&o.datastores, "datastores", 1, "how many datastores: LocalDS_0, ...")
 	flag.IntVar(&o.clusters, "clusters", 1, "how many clusters of three hosts (vpx)")
@@ -143,7 +147,7 @@ func serve(o *options, state string) (*simulator.Model, error) {
 	if err != nil {
 		return model, err
 	}
-	identity, err := newIdentity()
+	identity, err := newIdentity(o.certificateName, o.certificateExpired)
 	if err != nil {
 		return model, err
 	}

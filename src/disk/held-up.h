@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A helper whose answers do not come, and why that is no fault: it waits for its turn at a host.
+ *
+ * While it does, a file stands beside its socket, SOCKET.waiting, with a sentence in it (plugins/vddk-mark.h). Whoever
+ * counts seconds of silence looks there before the helper is given up, and begins to count anew. The helper takes the
+ * file away before it asks the host, so a host that hangs is still found; vmf_server_free() takes away that of one that
+ * was killed. Any thread may look.
+ */
+#pragma once
+#include <glib.h>
+
+/* Where the helper at SOCKET is to say it. Caller frees. */
+char *vmf_held_up_path (const char *socket);
+
+/* What the helper at URI (nbd+unix:///?socket=…) waits for: "waiting for …". NULL: nothing. Caller frees. */
+char *vmf_held_up_look (const char *uri);
