@@ -3,9 +3,11 @@
  *
  * The snapshot has a name of its own, which is written to WORK/source-holds before it is made: an import that was
  * killed finds it again with --resume, `vmferry clean` names it, and `vmferry doctor SOURCE` finds it by its
- * description's mark without any of this. Of a machine that was off the file says that: it must still be so when the
- * import is resumed.
+ * description's mark without any of this. Of a machine that was off the file says that, and in which state it was: it
+ * must still be so when the import is resumed, and when all is copied. Otherwise the copy would be half one state and
+ * half another, and nobody would see it.
  */
+#include "source/vsphere/internal.h"
 #include "source/vsphere/roads.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -17,9 +19,11 @@
 enum
 {
     SHUT_DOWN_MAX_MS = 10 * 60 * 1000, /* a guest that installs updates takes its time */
+    ASK_AGAIN_MS = 2000,
 };
 
-/* What stands in the file of a machine that was off: no snapshot's name, nothing to tell, and why. */
+/* What stands in the file of a machine that was off: no snapshot's name, nothing to tell, and why. Its state follows.
+ */
 static const char off_text[] = "\n\nit was off\n";
 
 static char *
@@ -55,17 +59,19 @@ write_held (const struct vsphere_source *source, const char *name, GError **erro
 static bool
 write_off (const struct vsphere_source *source, GError **error)
 {
-    g_autofree char *path = held_path (source);
+    g_autofree char *path = held_path (source), *text = g_strconcat (off_text, source->off_state, NULL);
     return !path
-           || g_file_set_contents_full (path, off_text, -1,
-                                        G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, error);
+           || g_file_set_contents_full (path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
+                                        0600, error);
 }
 
-static bool
-was_off (const struct vsphere_source *source)
+/* The state in which it was off when this import began; NULL: it was not, or this is the beginning. Caller frees. */
+static char *
+read_off (const struct vsphere_source *source)
 {
     g_autofree char *path = held_path (source), *text = NULL;
-    return path && g_file_get_contents (path, &text, NULL, NULL) && strcmp (text, off_text) == 0;
+    bool off = path && g_file_get_contents (path, &text, NULL, NULL) && g_str_has_prefix (text, off_text);
+    return off ? g_strdup (text + strlen (off_text)) : NULL;
 }
 
 /* The snapshot NAME of the machine, as it was described. */
@@ -124,6 +130,99 @@ describe_again (struct vsphere_source *source, GCancellable *cancellable, GError
     return true;
 }
 
+/* ---- one that is off ---- */
+
+/* The first line in which NOW is not as WAS says what has become of a machine that was off. */
+static const char *
+what_changed (const struct vsphere_source *source, const char *was, const char *now)
+{
+    g_auto (GStrv) before = g_strsplit (was, "\n", -1), after = g_strsplit (now, "\n", -1);
+    unsigned i = 0;
+    while (before[i] && after[i] && strcmp (before[i], after[i]) == 0)
+        i++;
+    const char *line = before[i] ? before[i] : "", *its = after[i] ? after[i] : "";
+    g_debug ("%s: it was '%s', and is '%s'", source->machine->name, line, its);
+    if (g_str_has_prefix (line, "power ") || g_str_has_prefix (line, "started "))
+        return "it has been started since, so they have changed";
+    if (g_str_has_prefix (line, "configuration "))
+        return "its configuration has been changed since, and they may have been, too";
+    return "they have been changed since";
+}
+
+static bool
+refuse_state (const struct vsphere_source *source, const char *was, const char *now, const char *remedy, GError **error)
+{
+    g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT,
+                 "'%s' was off when this import began to read its disks, and %s; %s", source->machine->name,
+                 what_changed (source, was, now), remedy);
+    return false;
+}
+
+static bool
+refuse_to_resume (const struct vsphere_source *source, const char *was, const char *now, GError **error)
+{
+    g_autofree char *remedy =
+        g_strdup_printf ("clear the import with 'vmferry clean --work %s' and begin anew", source->work_dir);
+    return refuse_state (source, was, now, remedy, error);
+}
+
+/* What it is in now, of which WAS tells. Caller frees. */
+static char *
+read_state (const struct vsphere_source *source, const char *was, GCancellable *cancellable, GError **error)
+{
+    return vmf_vsphere_read_state (source->vsphere, source->machine->moref, was, cancellable, error);
+}
+
+static bool
+hold_off (struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *was = read_off (source);
+    g_free (source->off_state);
+    source->off_state = read_state (source, was, cancellable, error);
+    if (!source->off_state || !was)
+        return source->off_state && write_off (source, error);
+    return strcmp (was, source->off_state) == 0 || refuse_to_resume (source, was, source->off_state, error);
+}
+
+/* A server that is away for a moment must not cost what was copied in hours. */
+static char *
+read_state_patiently (const struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    int64_t retry_s = (int64_t)vmf_settings_get_uint64 (source->settings, "copy.retry_s");
+    int64_t deadline_us = g_get_monotonic_time () + retry_s * G_USEC_PER_SEC;
+    for (;;)
+    {
+        g_autoptr (GError) failed = NULL;
+        char *state = read_state (source, source->off_state, cancellable, &failed);
+        if (state)
+            return state;
+        if (!g_error_matches (failed, VMF_ERROR, VMF_ERROR_FAILED) || g_get_monotonic_time () >= deadline_us)
+        {
+            g_propagate_error (error, g_steal_pointer (&failed));
+            g_prefix_error (error, "whether the disks of '%s' held still while they were copied cannot be told: ",
+                            source->machine->name);
+            return NULL;
+        }
+        g_debug ("%s", failed->message);
+        if (!vmf_sleep_ms (ASK_AGAIN_MS, cancellable, error))
+            return NULL;
+    }
+}
+
+bool
+vsphere_still (struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    static const char remedy[] = "the copy is no one state of them; begin anew and leave it off until all is copied, "
+                                 "or import it while it runs, from a snapshot";
+    if (!source->off_state)
+        return true;
+    g_autofree char *now = read_state_patiently (source, cancellable, error);
+    return now
+           && (strcmp (now, source->off_state) == 0 || refuse_state (source, source->off_state, now, remedy, error));
+}
+
+/* ---- both ---- */
+
 bool
 vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellable *cancellable, GError **error)
 {
@@ -139,19 +238,14 @@ vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellab
         return false;
     }
     if (!earlier && source->machine->power != VMF_POWER_ON)
-        return write_off (source, error);
-    if (was_off (source)) /* as above */
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT,
-                     "'%s' was off when this import read its disks and has been started since, so they have changed; "
-                     "clear the import with 'vmferry clean --work %s' and begin anew",
-                     source->machine->name, source->work_dir);
-        return false;
-    }
+        return hold_off (source, cancellable, error);
+    g_autofree char *off = read_off (source);
+    if (off) /* as above */
+        return refuse_to_resume (source, off, "power poweredOn", error);
     if (!earlier && source->shut_down)
         return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, SHUT_DOWN_MAX_MS, false, cancellable,
                                       error)
-               && describe_again (source, cancellable, error) && write_off (source, error);
+               && describe_again (source, cancellable, error) && hold_off (source, cancellable, error);
     source->snapshot = earlier ? g_strdup (earlier->moref) : make_snapshot (source, cancellable, error);
     return source->snapshot && use_snapshot (source, cancellable, error);
 }

@@ -131,6 +131,7 @@ close_source (struct vmf_source *base)
     g_free (source->work_dir);
     vmf_trust_clear (&source->trust);
     g_free (source->snapshot);
+    g_free (source->off_state);
     g_mutex_clear (&source->lock);
     g_cond_clear (&source->wake);
     g_free (source);
@@ -279,6 +280,12 @@ release (struct vmf_source *base, GError **error)
     return vsphere_release ((struct vsphere_source *)base, error);
 }
 
+static bool
+still (struct vmf_source *base, GCancellable *cancellable, GError **error)
+{
+    return vsphere_still ((struct vsphere_source *)base, cancellable, error);
+}
+
 static void
 tell (struct vmf_source *base, unsigned percent)
 {
@@ -338,6 +345,7 @@ const struct vmf_source_ops vmf_source_vsphere = {
     .check = check,
     .hold = hold,
     .release = release,
+    .still = still,
     .tell = tell,
     .image = open_image,
 };

@@ -136,6 +136,12 @@ struct vmf_vsphere_machine *vmf_vsphere_describe (struct vmf_vsphere *vsphere, c
 void vmf_vsphere_machine_free (struct vmf_vsphere_machine *machine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_machine, vmf_vsphere_machine_free)
 
+/* The state of a machine that is off, as lines of text: the same text is the same state of its disks. LIKE: an earlier
+   one, of which all that it tells must be told now; NULL: what this user may not ask is left out. What a line begins
+   with is its kind: power, disk, started, file, configuration. Caller frees. */
+char *vmf_vsphere_read_state (struct vmf_vsphere *vsphere, const char *vm_moref, const char *like,
+                              GCancellable *cancellable, GError **error);
+
 /* ---- changes to it; each waits for its task's end (by change notification), and for another task in progress ---- */
 
 /* The snapshot's moref. Caller frees. */

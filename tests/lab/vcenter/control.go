@@ -13,12 +13,13 @@
 //	clear                                    no more fail, delay, drop, throttle
 //	write             vm, disk, offset, data (base64), or byte and length   as the running guest does; disk: device key or
 //	                                         position
-//	set_machine       vm, tools, deaf, consolidation_needed, consolidate_ms, connection, power
+//	set_machine       vm, tools, deaf, consolidation_needed, consolidate_ms, connection, power (by its task: with events)
 //	reset_change_tracking  vm
 //	renew_certificate                        gives the new thumbprint
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -241,12 +242,7 @@ func (l *layer) setMachine(q *request) error {
 			changes = append(changes, types.PropertyChange{Name: "runtime.connectionState", Val: state},
 				types.PropertyChange{Name: "summary.runtime.connectionState", Val: state})
 		}
-		if q.Power != "" {
-			state := types.VirtualMachinePowerState(map[string]string{"on": "poweredOn", "off": "poweredOff",
-				"suspended": "suspended"}[q.Power])
-			changes = append(changes, types.PropertyChange{Name: "runtime.powerState", Val: state},
-				types.PropertyChange{Name: "summary.runtime.powerState", Val: state})
-		}
+		l.switchPower(found, q.Power)
 		if len(changes) > 0 {
 			simulator.Map.Update(vm, changes)
 		}
@@ -272,6 +268,21 @@ func (l *layer) setMachine(q *request) error {
 	}
 	l.setTools(vm)
 	return nil
+}
+
+// switchPower: as somebody at the console does, with the simulator's own tasks, which record events.
+func (l *layer) switchPower(vm *simulator.VirtualMachine, power string) {
+	ctx := &simulator.Context{Context: context.Background(), Map: simulator.Map,
+		Session: &simulator.Session{UserSession: types.UserSession{UserName: "console"}}}
+	switch power {
+	case "on":
+		vm.PowerOnVMTask(ctx, &types.PowerOnVM_Task{This: vm.Self})
+		l.store.stunned(vm)
+	case "off":
+		vm.PowerOffVMTask(ctx, &types.PowerOffVM_Task{This: vm.Self})
+	case "suspended":
+		vm.SuspendVMTask(ctx, &types.SuspendVM_Task{This: vm.Self})
+	}
 }
 
 func (l *layer) status() interface{} {

@@ -217,7 +217,11 @@ func (l *layer) afterwards(c *call) {
 	case "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task":
 		l.setTools(vm)
 	case "ReconfigVM_Task":
-		simulator.Map.WithLock(vm, func() { l.store.reconfigured(vm) })
+		simulator.Map.WithLock(vm, func() {
+			l.store.reconfigured(vm)
+			simulator.Map.Update(vm, []types.PropertyChange{
+				{Name: "config.changeVersion", Val: time.Now().UTC().Format(time.RFC3339Nano)}})
+		})
 	default:
 		return
 	}
