@@ -18,7 +18,6 @@
 
 enum
 {
-    SHUT_DOWN_MAX_MS = 10 * 60 * 1000, /* a guest that installs updates takes its time */
     ASK_AGAIN_MS = 2000,
 };
 
@@ -97,8 +96,8 @@ make_snapshot (struct vsphere_source *source, GCancellable *cancellable, GError 
         g_get_host_name ());
     if (!write_held (source, name, error))
         return NULL;
-    return vmf_vsphere_create_snapshot (source->vsphere, source->machine->moref, name, description, false, cancellable,
-                                        error);
+    return vmf_vsphere_create_snapshot (source->vsphere, source->machine->moref, name, description, false,
+                                        &source->may_come, cancellable, error);
 }
 
 static bool
@@ -223,6 +222,14 @@ vsphere_still (struct vsphere_source *source, GCancellable *cancellable, GError 
 
 /* ---- both ---- */
 
+static bool
+shut_down (struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    int64_t most_ms = (int64_t)vmf_settings_get_uint64 (source->settings, "vsphere.shutdown_s") * 1000;
+    return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, most_ms, false, cancellable, error)
+           && describe_again (source, cancellable, error) && hold_off (source, cancellable, error);
+}
+
 bool
 vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellable *cancellable, GError **error)
 {
@@ -243,9 +250,7 @@ vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellab
     if (off) /* as above */
         return refuse_to_resume (source, off, "power poweredOn", error);
     if (!earlier && source->shut_down)
-        return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, SHUT_DOWN_MAX_MS, false, cancellable,
-                                      error)
-               && describe_again (source, cancellable, error) && hold_off (source, cancellable, error);
+        return shut_down (source, cancellable, error);
     source->snapshot = earlier ? g_strdup (earlier->moref) : make_snapshot (source, cancellable, error);
     return source->snapshot && use_snapshot (source, cancellable, error);
 }
@@ -273,6 +278,35 @@ find_lost (struct vsphere_source *source, GError **error)
     return true;
 }
 
+/* Nobody knows yet whether there is something to remove: the note stays, and the work directory with it. */
+static bool
+keep_note (const struct vsphere_source *source, GError **error)
+{
+    g_autofree char *name = vsphere_held_name (source), *path = held_path (source);
+    g_autofree char *why = error && *error ? g_strconcat (" (", (*error)->message, ")", NULL) : g_strdup ("");
+    g_clear_error (error);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
+                 "%s was asked for the snapshot '%s' of %s, and whether it is there or comes yet is not known%s; its "
+                 "name stays in %s: 'vmferry clean' tells it again, and 'vmferry doctor %s' lists it once it is there, "
+                 "and with which command it is removed",
+                 source->address->host, name ? name : "", source->machine->name, why, path ? path : "no file",
+                 source->base.address);
+    return false;
+}
+
+/* That it is still there is told; whoever looks for it finds it by its mark. */
+static bool
+give_up (struct vsphere_source *source, GError **error)
+{
+    g_autofree char *name = vsphere_held_name (source);
+    g_prefix_error (error,
+                    "the snapshot '%s' of %s is still there; 'vmferry doctor %s' lists it, and with which command it "
+                    "is removed: ",
+                    name ? name : source->snapshot, source->machine->name, source->base.address);
+    forget_held (source);
+    return false;
+}
+
 bool
 vsphere_release (struct vsphere_source *source, GError **error)
 {
@@ -280,18 +314,12 @@ vsphere_release (struct vsphere_source *source, GError **error)
     struct vmf_vsphere_lease *lease = g_steal_pointer (&source->lease);
     g_mutex_unlock (&source->lock);
     vmf_vsphere_lease_end (lease, true);
-    if (!find_lost (source, error)
-        || (source->snapshot
-            && !vmf_vsphere_remove_snapshot (source->vsphere, source->machine->moref, source->snapshot, NULL, error)))
-    {
-        g_autofree char *name = vsphere_held_name (source);
-        g_prefix_error (
-            error,
-            "the snapshot '%s' of %s is still there; 'vmferry doctor %s' lists it, and with which command it "
-            "is removed: ",
-            name ? name : source->snapshot, source->machine->name, source->base.address);
-        return false;
-    }
+    bool looked = find_lost (source, error);
+    if (!source->snapshot && (!looked || source->may_come))
+        return keep_note (source, error);
+    if (source->snapshot
+        && !vmf_vsphere_remove_snapshot (source->vsphere, source->machine->moref, source->snapshot, NULL, error))
+        return give_up (source, error);
     forget_held (source);
     return true;
 }

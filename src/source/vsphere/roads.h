@@ -39,6 +39,7 @@ struct vsphere_source
     struct vmf_vsphere_machine *machine; /* the last that was described */
     const struct vsphere_road *road;     /* chosen by check */
     char *snapshot;                      /* its reference, while it holds the machine's disks still */
+    bool may_come;                       /* it was asked for, and how that ended is not known */
     char *off_state;                 /* as it was off when reading began (vmf_vsphere_read_state); NULL: it is held */
     GPtrArray *held_disks;           /* struct vmf_vsphere_disk*: as the snapshot has them; NULL: the machine's own */
     struct vmf_vsphere_lease *lease; /* of the export road; taken away under lock */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define TIMEOUT_MS 60000
+#define CANCEL_MS 120000
 /* The version of the API that every server since vSphere 6.0 knows, to ask the first question with; and the newest that
    this client was written by: servers then show their newer devices as the older ones that they are derived from. */
 #define FIRST_API_VERSION "6.0"
@@ -167,6 +168,7 @@ new_session (const struct vmf_vsphere_options *options)
     vsphere->thumbprint = g_strdup (options->trust.thumbprint);
     vsphere->trust = (struct vmf_tls_trust){ vsphere->ca_file, vsphere->thumbprint, options->trust.no_verify };
     vsphere->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : TIMEOUT_MS;
+    vsphere->cancel_ms = options->cancel_ms > 0 ? options->cancel_ms : CANCEL_MS;
     vsphere->api_version = g_strdup (FIRST_API_VERSION);
     return vsphere;
 }

@@ -55,11 +55,14 @@ login (struct vsphere_source *source, const char *address, GCancellable *cancell
     if (!vmf_trust_decide (source->settings, parts->host, port_of (parts), parts->no_verify, &source->trust,
                            cancellable, error))
         return false;
-    struct vmf_vsphere_options options = { .host = parts->host,
-                                           .port = parts->port,
-                                           .user = parts->user,
-                                           .password = source->password,
-                                           .trust = source->trust.tls };
+    struct vmf_vsphere_options options = {
+        .host = parts->host,
+        .port = parts->port,
+        .user = parts->user,
+        .password = source->password,
+        .trust = source->trust.tls,
+        .cancel_ms = (int64_t)vmf_settings_get_uint64 (source->settings, "vsphere.cancel_s") * 1000
+    };
     source->vsphere = vmf_vsphere_login (&options, cancellable, &why);
     if (g_error_matches (why, VMF_ERROR, VMF_ERROR_UNSAFE))
         return refuse (source, address, why, cancellable, error);

@@ -22,6 +22,7 @@ struct vmf_vsphere_options
     const char *password;
     struct vmf_tls_trust trust;
     int64_t timeout_ms; /* for one answer; 0: 60 s */
+    int64_t cancel_ms;  /* for the end of a task that was cancelled; 0: 2 minutes */
 };
 
 typedef struct vmf_vsphere vmf_vsphere;
@@ -144,9 +145,11 @@ char *vmf_vsphere_read_state (struct vmf_vsphere *vsphere, const char *vm_moref,
 
 /* ---- changes to it; each waits for its task's end (by change notification), and for another task in progress ---- */
 
-/* The snapshot's moref. Caller frees. */
+/* The snapshot's moref. Caller frees. *MAY_COME, where not NULL: how it ended is not known, so that the snapshot may
+   appear yet. */
 char *vmf_vsphere_create_snapshot (struct vmf_vsphere *vsphere, const char *vm_moref, const char *name,
-                                   const char *description, bool quiesce, GCancellable *cancellable, GError **error);
+                                   const char *description, bool quiesce, bool *may_come, GCancellable *cancellable,
+                                   GError **error);
 /* The disks as SNAPSHOT has them: paths and change ids from its own devices (PITFALLS 12). struct vmf_vsphere_disk*. */
 GPtrArray *vmf_vsphere_snapshot_disks (struct vmf_vsphere *vsphere, const char *snapshot_moref,
                                        GCancellable *cancellable, GError **error);

@@ -14,6 +14,8 @@
 //	write             vm, disk, offset, data (base64), or byte and length   as the running guest does; disk: device key or
 //	                                         position
 //	set_machine       vm, tools, deaf, consolidation_needed, consolidate_ms, connection, power (by its task: with events)
+//	hold_tasks        hold, cancelable       tasks of machines that begin from now on end when this is called again, or by
+//	                                         CancelTask, if they are cancelable
 //	reset_change_tracking  vm
 //	renew_certificate                        gives the new thumbprint
 package main
@@ -62,6 +64,9 @@ type request struct {
 	ConsolidateMS       *int   `json:"consolidate_ms"`
 	Connection          string `json:"connection"`
 	Power               string `json:"power"`
+
+	Hold       bool `json:"hold"`
+	Cancelable bool `json:"cancelable"`
 }
 
 func (r *request) count() int {
@@ -124,6 +129,9 @@ func (l *layer) command(name string, q *request) (interface{}, error) {
 		return nil, l.write(q)
 	case "/set_machine":
 		return nil, l.setMachine(q)
+	case "/hold_tasks":
+		l.holdTasks(q.Hold, q.Cancelable)
+		return nil, nil
 	case "/reset_change_tracking":
 		return nil, l.withMachine(q.VM, l.store.resetTracking)
 	case "/renew_certificate":

@@ -175,7 +175,7 @@ static bool
 do_snapshot (struct vmf_vsphere *vsphere, char **words, GError **error)
 {
     g_autofree char *moref =
-        vmf_vsphere_create_snapshot (vsphere, words[0], words[1], "made by a test", quiesce, cancellable, error);
+        vmf_vsphere_create_snapshot (vsphere, words[0], words[1], "made by a test", quiesce, NULL, cancellable, error);
     if (!moref)
         return false;
     print (json_pack ("{s:s}", "snapshot", moref));
