@@ -226,8 +226,12 @@ static bool
 shut_down (struct vsphere_source *source, GCancellable *cancellable, GError **error)
 {
     int64_t most_ms = (int64_t)vmf_settings_get_uint64 (source->settings, "vsphere.shutdown_s") * 1000;
-    return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, most_ms, false, cancellable, error)
-           && describe_again (source, cancellable, error) && hold_off (source, cancellable, error);
+    if (!vmf_vsphere_shut_down (source->vsphere, source->machine->moref, most_ms, false, cancellable, error))
+    {
+        g_prefix_error (error, "'%s' runs on: ", source->machine->name);
+        return false;
+    }
+    return describe_again (source, cancellable, error) && hold_off (source, cancellable, error);
 }
 
 bool
