@@ -2,7 +2,8 @@
 
 // The control port: what a test does behind the client's back. POST /NAME with a JSON object, answered by one.
 //
-//	status                                   sessions, leases, snapshots by machine, calls by method, bytes served
+//	status                                   sessions, leases, snapshots by machine, calls by method (and "cut:lease",
+//	                                         "cut:folder": downloads that were dropped), bytes served
 //	expire_sessions   key, leases            ends all sessions (or one); leases: false keeps their leases
 //	fail              method, fault, count, in_task, message, fields
 //	                                         the next COUNT (-1: all) calls of METHOD ("*", "folder", "nfc" too) fail with
