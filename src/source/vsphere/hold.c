@@ -298,15 +298,23 @@ keep_note (const struct vsphere_source *source, GError **error)
     return false;
 }
 
-/* That it is still there is told; whoever looks for it finds it by its mark. */
+/* It could not be removed, or its files could not be merged into the disks afterwards. What is still there is told, and
+   by its mark found by whoever looks for it. */
 static bool
 give_up (struct vsphere_source *source, GError **error)
 {
     g_autofree char *name = vsphere_held_name (source);
-    g_prefix_error (error,
-                    "the snapshot '%s' of %s is still there; 'vmferry doctor %s' lists it, and with which command it "
-                    "is removed: ",
-                    name ? name : source->snapshot, source->machine->name, source->base.address);
+    bool gone = name && describe_again (source, NULL, NULL) && !find_snapshot (source->machine, name);
+    if (gone)
+        g_prefix_error (error,
+                        "the snapshot '%s' of %s is removed, but its files are not merged into the disks yet; in the "
+                        "vSphere Client that is Snapshots, Consolidate: ",
+                        name, source->machine->name);
+    else
+        g_prefix_error (error,
+                        "the snapshot '%s' of %s is still there; 'vmferry doctor %s' lists it, and with which command "
+                        "it is removed: ",
+                        name ? name : source->snapshot, source->machine->name, source->base.address);
     forget_held (source);
     return false;
 }
