@@ -19,6 +19,7 @@
 enum
 {
     ASK_AGAIN_MS = 2000,
+    SETTLE_TRIES = 15,
 };
 
 /* What stands in the file of a machine that was off: no snapshot's name, nothing to tell, and why. Its state follows.
@@ -222,6 +223,25 @@ vsphere_still (struct vsphere_source *source, GCancellable *cancellable, GError 
 
 /* ---- both ---- */
 
+/* What a machine does last to its files may be seen a moment after it is off; it must not look like a change later. */
+static bool
+let_settle (const struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *before = read_state (source, NULL, cancellable, error);
+    for (unsigned i = 0; before && i < SETTLE_TRIES; i++)
+    {
+        if (!vmf_sleep_ms (ASK_AGAIN_MS, cancellable, error))
+            return false;
+        char *now = read_state (source, before, cancellable, error);
+        bool same = now && strcmp (before, now) == 0;
+        g_free (before);
+        before = now;
+        if (same)
+            return true;
+    }
+    return before != NULL;
+}
+
 static bool
 shut_down (struct vsphere_source *source, GCancellable *cancellable, GError **error)
 {
@@ -231,7 +251,8 @@ shut_down (struct vsphere_source *source, GCancellable *cancellable, GError **er
         g_prefix_error (error, "'%s' runs on: ", source->machine->name);
         return false;
     }
-    return describe_again (source, cancellable, error) && hold_off (source, cancellable, error);
+    return describe_again (source, cancellable, error) && let_settle (source, cancellable, error)
+           && hold_off (source, cancellable, error);
 }
 
 bool

@@ -138,8 +138,8 @@ void vmf_vsphere_machine_free (struct vmf_vsphere_machine *machine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_machine, vmf_vsphere_machine_free)
 
 /* The state of a machine that is off, as lines of text: the same text is the same state of its disks. LIKE: an earlier
-   one, of which all that it tells must be told now; NULL: what this user may not ask is left out. What a line begins
-   with is its kind: power, disk, started, file, configuration. Caller frees. */
+   one that this is to be compared with, of which all that it tells must be told now; NULL: what this user may not ask
+   is left out. What a line begins with is its kind: power, disk, started, file, change, configuration. Caller frees. */
 char *vmf_vsphere_read_state (struct vmf_vsphere *vsphere, const char *vm_moref, const char *like,
                               GCancellable *cancellable, GError **error);
 
