@@ -179,8 +179,18 @@ hold_off (struct vsphere_source *source, GCancellable *cancellable, GError **err
     g_autofree char *was = read_off (source);
     g_free (source->off_state);
     source->off_state = read_state (source, was, cancellable, error);
-    if (!source->off_state || !was)
-        return source->off_state && write_off (source, error);
+    if (!source->off_state)
+        return false;
+    if (!was && g_str_has_prefix (source->off_state, "power poweredOn"))
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
+                     "'%s' was off, and has been started just now; leave it off until all is copied, or begin again, "
+                     "and it is read from a snapshot",
+                     source->machine->name);
+        return false;
+    }
+    if (!was)
+        return write_off (source, error);
     return strcmp (was, source->off_state) == 0 || refuse_to_resume (source, was, source->off_state, error);
 }
 
