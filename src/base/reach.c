@@ -155,8 +155,13 @@ wait_for_first (struct sockets *sockets, struct vmf_reach *reach, GCancellable *
     bool over = sockets->n_open == 0;
     while (!over)
     {
-        if (poll (sockets->fds, sockets->n + 1, -1) < 0 && errno != EINTR)
+        if (poll (sockets->fds, sockets->n + 1, -1) < 0)
+        {
+            if (errno == EINTR)
+                continue;
+            set_state (reach, VMF_REACH_FAILED, g_strerror (errno));
             break;
+        }
         for (nfds_t i = 0; i < sockets->n && !over; i++)
             if (sockets->fds[i].fd >= 0 && sockets->fds[i].revents)
                 over = look_at (sockets, i, reach);

@@ -16,6 +16,22 @@
 
 #define SHA1_BYTES 20
 
+static void
+set_protocols (CURL *curl, bool http)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+    curl_easy_setopt (curl, CURLOPT_PROTOCOLS_STR, http ? "http,https" : "https");
+#else
+    curl_easy_setopt (curl, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTPS | (http ? CURLPROTO_HTTP : 0)));
+#endif
+}
+
+void
+vmf_tls_allow_http (CURL *curl)
+{
+    set_protocols (curl, true);
+}
+
 CURL *
 vmf_tls_handle_new (void)
 {
@@ -28,11 +44,7 @@ vmf_tls_handle_new (void)
     CURL *curl = curl_easy_init ();
     if (!curl)
         g_error ("libcurl gives no handle: out of memory");
-#if LIBCURL_VERSION_NUM >= 0x075500
-    curl_easy_setopt (curl, CURLOPT_PROTOCOLS_STR, "https");
-#else
-    curl_easy_setopt (curl, CURLOPT_PROTOCOLS, (long)CURLPROTO_HTTPS);
-#endif
+    set_protocols (curl, false);
     curl_easy_setopt (curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt (curl, CURLOPT_FOLLOWLOCATION, 0L);
     return curl;
@@ -153,8 +165,6 @@ vmf_tls_set_error (CURLcode code, const char *server, const struct vmf_tls_trust
     g_autofree char *shown = vmf_text_printable (detail && *detail ? detail : curl_easy_strerror (code), 300);
     if (code == CURLE_ABORTED_BY_CALLBACK)
         g_set_error (error, VMF_ERROR, VMF_ERROR_CANCELLED, "stopped on request");
-    else if (seen->mismatch || code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR)
-        set_untrusted (server, trust, seen, shown, error);
     else if (code == CURLE_SSL_CACERT_BADFILE)
         g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "the authorities' certificates cannot be read from %s: %s",
                      trust->ca_file ? trust->ca_file : "where this system keeps them", shown);
@@ -165,6 +175,8 @@ vmf_tls_set_error (CURLcode code, const char *server, const struct vmf_tls_trust
                      "%s does not answer (%s): is it up, and is the port open from this host?", server, shown);
     else if (code == CURLE_OPERATION_TIMEDOUT)
         g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "%s did not answer in time (%s)", server, shown);
+    else if (seen->mismatch || code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_ISSUER_ERROR)
+        set_untrusted (server, trust, seen, shown, error);
     else
         g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "%s: %s", server, shown);
 }

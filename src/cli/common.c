@@ -55,12 +55,13 @@ vmf_cli_parse (int argc, char **argv, const GOptionEntry *entries, const char *w
     g_autoptr (vmf_settings) loaded = vmf_settings_new ();
     bool good = g_option_context_parse (context, &argc, &argv, &error) && load_settings (loaded, &error);
     unsigned n = rest ? g_strv_length (rest) : 0;
-    if (good && (n < min || n > max))
-    {
+    if (good && n < min)
         g_set_error (&error, VMF_ERROR, VMF_ERROR_USAGE, "%s wants %s; '%s --help' says more", program, words_help,
                      program);
-        good = false;
-    }
+    else if (good && n > max)
+        g_set_error (&error, VMF_ERROR, VMF_ERROR_USAGE, "%s: '%s' is one word too many; '%s --help' says more", program,
+                     rest[max], program);
+    good = good && !error;
     if (!good)
     {
         vmf_cli_fail (error);
@@ -75,6 +76,7 @@ int
 vmf_cli_fail (const GError *error)
 {
     g_auto (GStrv) lines = g_strsplit (error->message, "\n", -1);
+    g_info ("failed: %s", error->message);
     for (size_t i = 0; lines[i]; i++)
     {
         g_autofree char *line = vmf_text_printable (lines[i], LINE_MAX_CHARS);

@@ -111,13 +111,6 @@ copy_clear (struct copy *copy)
 /* ---- the source ---- */
 
 static bool
-is_nbd_uri (const char *address)
-{
-    return g_str_has_prefix (address, "nbd://") || g_str_has_prefix (address, "nbds://")
-           || g_str_has_prefix (address, "nbd+unix://") || g_str_has_prefix (address, "nbds+unix://");
-}
-
-static bool
 find_image (struct copy *copy, const char *address, GError **error)
 {
     const char *ca_file = vmf_settings_get_string (copy->settings, "http.ca_file");
@@ -153,10 +146,10 @@ start_server (struct copy *copy, GError **error)
 static bool
 open_source (struct copy *copy, const char *address, GError **error)
 {
-    bool direct = is_nbd_uri (address) && g_strcmp0 (given.source_format ? given.source_format : "raw", "raw") == 0;
+    bool direct = vmf_nbd_is_uri (address) && g_strcmp0 (given.source_format ? given.source_format : "raw", "raw") == 0;
     copy->source_name = strstr (address, "://") ? vmf_feed_show_url (address, NULL) : NULL;
     if (!copy->source_name)
-        copy->source_name = is_nbd_uri (address) ? g_strdup (address) : g_canonicalize_filename (address, NULL);
+        copy->source_name = vmf_nbd_is_uri (address) ? g_strdup (address) : g_canonicalize_filename (address, NULL);
     copy->source_uri = direct ? g_strdup (address) : NULL;
     if (!direct && (!find_image (copy, address, error) || !start_server (copy, error)))
         return false;
@@ -172,7 +165,7 @@ open_source (struct copy *copy, const char *address, GError **error)
 static bool
 check_nbd_target (struct copy *copy, GError **error)
 {
-    if (!is_nbd_uri (copy->target))
+    if (!vmf_nbd_is_uri (copy->target))
         return true;
     g_autoptr (nbd_handle) nbd = vmf_nbd_connect (copy->target, copy->target, VMF_NBD_NAMED, copy->cancellable, error);
     if (!nbd)
@@ -217,7 +210,7 @@ static bool
 choose_target (struct copy *copy, const char *word, GError **error)
 {
     static const char *const formats[] = { "raw", "qcow2", NULL };
-    bool nbd = is_nbd_uri (word);
+    bool nbd = vmf_nbd_is_uri (word);
     copy->target = nbd ? g_strdup (word) : g_canonicalize_filename (word, NULL);
     copy->name = nbd ? g_strdup ("disk") : g_path_get_basename (word);
     copy->format = given.format ? given.format : g_str_has_suffix (word, ".qcow2") ? "qcow2" : "raw";
@@ -254,7 +247,7 @@ static bool
 open_work (struct copy *copy, GError **error)
 {
     g_autofree char *folder = g_path_get_dirname (copy->target), *leaf = g_strdup_printf (".%s.vmferry", copy->name);
-    bool file = !is_nbd_uri (copy->target) && !g_str_has_prefix (copy->target, "/dev/");
+    bool file = !vmf_nbd_is_uri (copy->target) && !g_str_has_prefix (copy->target, "/dev/");
     if (given.work_dir)
         copy->work_dir = g_canonicalize_filename (given.work_dir, NULL);
     else if (file)

@@ -114,10 +114,8 @@ static bool
 look_at_machine (GPtrArray *list, const char *address, const struct vmf_settings *settings, GCancellable *cancellable,
                  GError **error)
 {
-    struct vmf_source_options options = { .settings = settings };
+    struct vmf_source_options options = { .settings = settings, .ask_password = vmf_cli_ask_password };
     g_autoptr (GError) why = NULL;
-    if (!vmf_cli_ask_password (address, &options.password, error))
-        return false;
     g_autoptr (vmf_source) source = vmf_source_open (address, &options, cancellable, &why);
     g_autoptr (vmf_vm) vm = source ? source->ops->describe (source, NULL, cancellable, &why) : NULL;
     if (vmf_error_if_cancelled (cancellable, error))

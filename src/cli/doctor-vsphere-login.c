@@ -194,7 +194,7 @@ doctor_look_behind_login (struct doctor_vsphere *looking, GError **error)
     const char *password = NULL;
     g_autoptr (GError) why = NULL;
     struct vmf_trust trust = { 0 };
-    if (!vmf_cli_ask_password (looking->source->address, &password, &why))
+    if (!vmf_cli_ask_password (looking->source->address, true, &password, &why))
     {
         if (vmf_cli_password_file || vmf_error_if_cancelled (looking->cancellable, NULL))
             return g_propagate_error (error, g_steal_pointer (&why)), false;

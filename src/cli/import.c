@@ -1,29 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* `vmferry import`: the options, one import, and what is printed at its end. */
+/* `vmferry import`: the options, an import for each VM, and what is printed at its end. */
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "import/import.h"
+#include "source/source.h"
 
 #include <stdio.h>
 #include <string.h>
 
+enum
+{
+    NOT_GIVEN = -1,
+    MEMORY_MIN_BYTES = 1 << 20,
+};
+
 /* The options as GOption fills them. */
 static struct
 {
-    char *vm, *format, *target, *pool, *name, *uuid, *memory, *cpu_model, *machine, *os_name, *firmware, *disk_format;
+    char *format, *target, *pool, *name, *uuid, *memory, *cpu_model, *machine, *os_name, *firmware, *disk_format;
     char *root, *work_dir, *resume, *receipt, *progress;
-    char **networks, **macs, **disks, **v2v_options;
+    char **vms, **networks, **macs, **disks, **v2v_options;
     gint64 vcpus;
     gboolean shut_down, preallocate, convert, no_convert, keep_work, replace, dry_run, verify, json;
-} given;
+} given = { .vcpus = NOT_GIVEN };
 
 static const GOptionEntry entries[] = {
     { "to", 0, 0, G_OPTION_ARG_FILENAME, &given.target, "Directory or libvirt URI (qemu:///system)", "TARGET" },
     { "pool", 0, 0, G_OPTION_ARG_STRING, &given.pool, "Storage pool for the disks (default: default)", "NAME" },
-    { "vm", 0, 0, G_OPTION_ARG_STRING, &given.vm, "Which VM, where the source has several", "NAME" },
+    { "vm", 0, 0, G_OPTION_ARG_STRING_ARRAY, &given.vms, "Which VM, where the source has several; may be repeated",
+      "NAME" },
     { "format", 0, 0, G_OPTION_ARG_STRING, &given.format, "Format of a bare image; by its extension otherwise",
       "FORMAT" },
     VMF_CLI_PASSWORD_OPTION,
@@ -89,6 +97,96 @@ one_of (const char *option, const char *value, const char *const *words, unsigne
     return false;
 }
 
+static bool
+has_several (void)
+{
+    return given.vms && g_strv_length (given.vms) > 1;
+}
+
+/* What can be true of one VM only. */
+static bool
+check_several (GError **error)
+{
+    const struct
+    {
+        const char *option;
+        bool given;
+    } single[] = { { "--name", given.name != NULL },
+                   { "--uuid", given.uuid && strcmp (given.uuid, "new") != 0 },
+                   { "--mac", given.macs != NULL },
+                   { "--work", given.work_dir != NULL },
+                   { "--receipt", given.receipt != NULL } };
+    for (size_t i = 0; i < G_N_ELEMENTS (single); i++)
+        if (single[i].given)
+        {
+            g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is for one VM, and there are %u; import that one alone",
+                         single[i].option, g_strv_length (given.vms));
+            return false;
+        }
+    for (char **name = given.vms; *name; name++)
+        if (g_strv_contains ((const char *const *)name + 1, *name))
+        {
+            g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "--vm %s is given twice", *name);
+            return false;
+        }
+    return true;
+}
+
+/* What was settled when the import began. */
+static bool
+check_resume (GError **error)
+{
+    const struct
+    {
+        const char *option;
+        bool given;
+    } settled[] = { { "--vm", given.vms != NULL },
+                    { "--format", given.format != NULL },
+                    { "--to", given.target != NULL },
+                    { "--pool", given.pool != NULL },
+                    { "--name", given.name != NULL },
+                    { "--uuid", given.uuid != NULL },
+                    { "--memory", given.memory != NULL },
+                    { "--cpus", given.vcpus != NOT_GIVEN },
+                    { "--cpu-model", given.cpu_model != NULL },
+                    { "--machine", given.machine != NULL },
+                    { "--os", given.os_name != NULL },
+                    { "--firmware", given.firmware != NULL },
+                    { "--disk-format", given.disk_format != NULL },
+                    { "--work", given.work_dir != NULL },
+                    { "--network", given.networks != NULL },
+                    { "--mac", given.macs != NULL },
+                    { "--disk", given.disks != NULL },
+                    { "--v2v-option", given.v2v_options != NULL },
+                    { "--preallocate", given.preallocate },
+                    { "--convert", given.convert },
+                    { "--no-convert", given.no_convert },
+                    { "--replace", given.replace } };
+    for (size_t i = 0; i < G_N_ELEMENTS (settled); i++)
+        if (settled[i].given)
+        {
+            g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                         "--resume goes on as the import began: %s cannot be changed any more; leave it out, or give "
+                         "that import up with 'vmferry clean --work' and begin anew",
+                         settled[i].option);
+            return false;
+        }
+    return true;
+}
+
+static bool
+read_size (const char *text, uint64_t *bytes, GError **error)
+{
+    if (!text)
+        return true;
+    if (!vmf_text_to_size (text, "--memory", bytes, error))
+        return false;
+    if (*bytes >= MEMORY_MIN_BYTES)
+        return true;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "--memory %s is less than 1 MiB; 4G are four gibibytes", text);
+    return false;
+}
+
 /* Checks what needs no source, and fills OPTIONS. */
 static bool
 read_options (struct vmf_import_options *options, const char *source, enum vmf_progress_style *style, GError **error)
@@ -96,23 +194,31 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
     static const char *const styles[] = { "auto", "none", "lines", "terminal", "json", NULL };
     static const char *const formats[] = { "qcow2", "raw", NULL };
     unsigned style_index, format_index;
-    if (given.resume && (source || given.target))
+    if (given.resume && source)
         return usage (error, "--resume takes source and target from the work directory; leave them out");
-    if (!given.resume && !source)
-        return usage (error, "import wants a SOURCE; 'vmferry import --help' says more");
-    if (!given.resume && !given.target)
-        return usage (error, "--to says where the VM goes: a directory, or a libvirt URI such as qemu:///system");
+    if (given.resume && !check_resume (error))
+        return false;
+    if (!given.resume && (!source || !given.target))
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "import wants %s%s%s; 'vmferry import --help' says more",
+                     source ? "" : "a SOURCE", source || given.target ? "" : ", and ",
+                     given.target ? ""
+                                  : "--to, where the VM goes: a directory, or a libvirt URI such as qemu:///system");
+        return false;
+    }
+    if (has_several () && !check_several (error))
+        return false;
     if (given.convert && given.no_convert)
         return usage (error, "--convert and --no-convert exclude each other");
-    if (given.vcpus < 0 || given.vcpus > 4096)
+    if (given.vcpus != NOT_GIVEN && (given.vcpus < 1 || given.vcpus > 4096))
         return usage (error, "--cpus is a number from 1 to 4096");
     if (!one_of ("--progress", given.progress, styles, &style_index, error)
         || !one_of ("--disk-format", given.disk_format, formats, &format_index, error)
-        || (given.memory && !vmf_text_to_size (given.memory, "--memory", &options->memory_bytes, error)))
+        || !read_size (given.memory, &options->memory_bytes, error))
         return false;
     *style = style_index;
     options->source = source;
-    options->vm = given.vm;
+    options->vm = given.vms ? given.vms[0] : NULL;
     options->ask_password = vmf_cli_ask_password;
     options->shut_down = given.shut_down;
     options->format = given.format;
@@ -120,7 +226,7 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
     options->pool = given.pool;
     options->name = given.name;
     options->uuid = given.uuid;
-    options->vcpus = (uint64_t)given.vcpus;
+    options->vcpus = given.vcpus == NOT_GIVEN ? 0 : (uint64_t)given.vcpus;
     options->cpu_model = given.cpu_model;
     options->machine_type = given.machine;
     options->os_name = given.os_name;
@@ -145,9 +251,10 @@ read_options (struct vmf_import_options *options, const char *source, enum vmf_p
     return true;
 }
 
-/* After a run: the summary or plan on standard output, or why it failed on standard error. */
+/* After a run: the summary or plan on standard output, or into REPORTS where there is such an array, or why it failed
+   on standard error. */
 static int
-finish (struct vmf_import *import, bool good, enum vmf_progress_style style, const GError *error)
+finish (struct vmf_import *import, bool good, enum vmf_progress_style style, json_t *reports, const GError *error)
 {
     g_autofree char *text = NULL;
     int status = VMF_EXIT_OK;
@@ -161,7 +268,7 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, con
                  : vmf_import_get_leftovers (import) ? "not everything was undone"
                  : vmf_import_get_kept (import)      ? "what was copied is kept"
                  : given.keep_work                   ? "the target is as it was; the work directory is kept"
-                                                     : "everything was undone",
+                                                     : "everything was undone (--keep-work keeps what was copied)",
                  vmf_log_get_path () ? "; log: " : "", vmf_log_get_path () ? vmf_log_get_path () : "");
         if (vmf_import_get_kept (import))
             fprintf (stderr, "vmferry: 'vmferry import --resume %s' goes on; 'vmferry clean --work %s' gives up\n",
@@ -176,6 +283,8 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, con
         putchar ('\n');
         json_decref (line);
     }
+    else if (reports)
+        json_array_append_new (reports, vmf_import_report (import));
     else if (given.json)
         vmf_cli_print_json (vmf_import_report (import));
     else if (good)
@@ -183,15 +292,84 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, con
         text = given.dry_run ? vmf_import_plan_text (import) : vmf_import_summary_text (import);
         fputs (text, stdout);
     }
+    fflush (stdout); /* before what the next VM has to say */
     return status;
 }
 
 static bool
 open_log (const struct vmf_settings *settings, const char *source, GError **error)
 {
-    g_autofree char *shown = vmf_import_show_source (source), *name = g_path_get_basename (shown);
+    g_autofree char *shown = vmf_import_show_source (source), *base = g_path_get_basename (shown);
     g_autofree char *dir = vmf_log_default_dir (vmf_settings_get_string (settings, "log.dir"));
-    return given.dry_run || vmf_log_open (dir, name, error);
+    if (!given.dry_run && !vmf_log_open (dir, given.vms ? given.vms[0] : base, error))
+        return false;
+    g_info ("vmferry " VMF_VERSION ": %s %s", given.resume ? "resuming" : "importing from", shown);
+    return true;
+}
+
+/* PLACE: "2 of 5", where there are several. */
+static int
+import_one (const struct vmf_import_options *options, const struct vmf_settings *settings,
+            enum vmf_progress_style style, const char *place, json_t *reports)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (vmf_progress) progress = vmf_progress_new (style);
+    g_autoptr (vmf_import) import =
+        vmf_import_new (options, settings, vmf_progress_get_events (progress), vmf_cli_cancellable ());
+    if (options->vm)
+        g_info ("VM %s", options->vm);
+    if (place)
+        vmf_progress_tell_vm (progress, options->vm, place);
+    bool good = vmf_import_run (import, &error);
+    vmf_progress_settle (progress);
+    return finish (import, good, style, reports, error);
+}
+
+/* Before hours pass: each of the VMs is there. Those that are not are told all at once. */
+static bool
+all_there (const struct vmf_settings *settings, const char *address, GError **error)
+{
+    struct vmf_source_options options = { .settings = settings, .ask_password = vmf_cli_ask_password };
+    g_autoptr (vmf_source) source = vmf_source_open (address, &options, vmf_cli_cancellable (), error);
+    g_autoptr (GString) lacking = g_string_new (NULL);
+    for (char **name = given.vms; source && *name; name++)
+    {
+        g_autoptr (GError) why = NULL;
+        g_autoptr (vmf_vm) vm = source->ops->describe (source, *name, vmf_cli_cancellable (), &why);
+        if (!vm)
+            g_string_append_printf (lacking, "%s%s", lacking->len ? "\n" : "", why->message);
+    }
+    if (lacking->len && !vmf_error_if_cancelled (vmf_cli_cancellable (), error))
+        g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "%s\nnone of the %u VMs is imported", lacking->str,
+                     g_strv_length (given.vms));
+    return source && !lacking->len;
+}
+
+/* One after the other. One that fails keeps no other from coming; the first one's status is that of all. */
+static int
+import_several (struct vmf_import_options *options, const struct vmf_settings *settings, enum vmf_progress_style style)
+{
+    int status = VMF_EXIT_OK;
+    unsigned n = g_strv_length (given.vms), good = 0;
+    json_t *reports = given.json ? json_array () : NULL;
+    g_autoptr (GString) failed = g_string_new (NULL);
+    for (unsigned i = 0; i < n; i++)
+    {
+        g_autofree char *place = g_strdup_printf ("%u of %u", i + 1, n);
+        bool over = vmf_error_if_cancelled (vmf_cli_cancellable (), NULL);
+        options->vm = given.vms[i];
+        int one = over ? VMF_EXIT_CANCELLED : import_one (options, settings, style, place, reports);
+        good += one == VMF_EXIT_OK;
+        status = status ? status : one;
+        if (one != VMF_EXIT_OK)
+            g_string_append_printf (failed, "%s%s%s", failed->len ? ", " : "", given.vms[i],
+                                    over ? " (not begun)" : "");
+    }
+    if (reports)
+        vmf_cli_print_json (reports);
+    fprintf (stderr, "vmferry: %u of %u VMs %s%s%s\n", good, n, given.dry_run ? "can be imported" : "imported",
+             failed->len ? ", not: " : "", failed->str);
+    return status;
 }
 
 int
@@ -202,21 +380,18 @@ vmf_cmd_import (int argc, char **argv)
     g_autoptr (GError) error = NULL;
     struct vmf_import_options options = { 0 };
     enum vmf_progress_style style = VMF_PROGRESS_AUTO;
-    int status =
-        vmf_cli_parse (argc, argv, entries, "SOURCE",
-                       "Brings one VM to KVM. SOURCE is an OVA (tar, zip or directory), a .vmx, a libvirt domain "
-                       "XML or a disk image.",
-                       0, 1, &words, &settings);
+    int status = vmf_cli_parse (
+        argc, argv, entries, "SOURCE",
+        "Brings VMs to KVM. SOURCE is a vCenter (vpx://USER@HOST/…), an ESXi host (esx://USER@HOST/), an "
+        "OVA (tar, zip or directory), a .vmx, a libvirt domain XML or a disk image.",
+        0, 1, &words, &settings);
     if (status != VMF_EXIT_OK)
         return status;
-    GCancellable *cancellable = vmf_cli_cancellable (); /* before any other thread: they inherit the signal mask */
+    vmf_cli_cancellable (); /* before any other thread: they inherit the signal mask */
     if (!read_options (&options, words[0], &style, &error)
-        || !open_log (settings, words[0] ? words[0] : given.resume, &error))
+        || !open_log (settings, words[0] ? words[0] : given.resume, &error)
+        || (has_several () && !all_there (settings, words[0], &error)))
         return vmf_cli_fail (error);
-    g_autoptr (vmf_progress) progress = vmf_progress_new (style);
-    g_autoptr (vmf_import) import =
-        vmf_import_new (&options, settings, vmf_progress_get_events (progress), cancellable);
-    bool good = vmf_import_run (import, &error);
-    vmf_progress_settle (progress);
-    return finish (import, good, style, error);
+    return has_several () ? import_several (&options, settings, style)
+                          : import_one (&options, settings, style, NULL, NULL);
 }

@@ -163,11 +163,9 @@ vmf_cmd_list (int argc, char **argv)
         vmf_cli_parse (argc, argv, options, "SOURCE", "Lists the VMs that SOURCE has.", 1, 1, &words, &settings);
     if (status != VMF_EXIT_OK)
         return status;
-    struct vmf_source_options source_options = { .settings = settings };
+    struct vmf_source_options source_options = { .settings = settings, .ask_password = vmf_cli_ask_password };
     g_autoptr (vmf_source) source =
-        check_filter (&error) && vmf_cli_ask_password (words[0], &source_options.password, &error)
-            ? vmf_source_open (words[0], &source_options, vmf_cli_cancellable (), &error)
-            : NULL;
+        check_filter (&error) ? vmf_source_open (words[0], &source_options, vmf_cli_cancellable (), &error) : NULL;
     vmf_cli_say_notice (source);
     g_autoptr (GPtrArray) found = source ? vmf_source_list (source, &filter, vmf_cli_cancellable (), &error) : NULL;
     if (!found)

@@ -90,29 +90,24 @@ from_terminal (int fd, const char *address, GError **error)
     return good;
 }
 
-/* Addresses of servers that know nobody without a password. */
-static bool
-wants_password (const char *address)
-{
-    return g_str_has_prefix (address, "vpx://") || g_str_has_prefix (address, "esx://");
-}
-
 bool
-vmf_cli_ask_password (const char *address, const char **result, GError **error)
+vmf_cli_ask_password (const char *address, bool wanted, const char **result, GError **error)
 {
     int terminal = -1;
     bool good = true;
-    *result = NULL;
+    *result = *password ? password : NULL;
+    if (*result)
+        return true;
     if (vmf_cli_password_file)
         good = from_file (vmf_cli_password_file, error);
-    else if (!wants_password (address))
+    else if (!wanted)
         return true;
     else if ((terminal = open ("/dev/tty", O_RDWR | O_CLOEXEC)) >= 0)
         good = from_terminal (terminal, address, error);
     else
     {
         g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
-                     "%s wants a password, and there is no terminal to ask on; give --password-file FILE", address);
+                     "a password is wanted, and there is no terminal to ask on; give --password-file FILE");
         good = false;
     }
     if (terminal >= 0)

@@ -278,6 +278,16 @@ vmf_progress_get_events (struct vmf_progress *progress)
 }
 
 void
+vmf_progress_tell_vm (struct vmf_progress *progress, const char *name, const char *place)
+{
+    g_autofree char *shown = vmf_text_printable (name, 200);
+    if (progress->style == VMF_PROGRESS_JSON)
+        print_json_line (json_pack ("{s:s, s:o, s:s}", "event", "vm", "name", vmf_text_to_json (name), "place", place));
+    else if (progress->style != VMF_PROGRESS_NONE)
+        fprintf (stderr, "VM %s: %s\n", place, shown);
+}
+
+void
 vmf_progress_settle (struct vmf_progress *progress)
 {
     progress->drawn = 0;

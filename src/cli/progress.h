@@ -26,5 +26,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_progress, vmf_progress_free)
 /* Borrowed; to be given to vmf_import_new(). */
 const struct vmf_import_events *vmf_progress_get_events (struct vmf_progress *progress);
 
+/* Which of several VMs comes next. PLACE: "2 of 5". */
+void vmf_progress_tell_vm (struct vmf_progress *progress, const char *name, const char *place);
+
 /* Ends the redrawn block, so that what is printed next stands below it. */
 void vmf_progress_settle (struct vmf_progress *progress);

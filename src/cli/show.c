@@ -26,10 +26,10 @@ vmf_cmd_show (int argc, char **argv)
                                 1, &words, &settings);
     if (status != VMF_EXIT_OK)
         return status;
-    struct vmf_source_options options = { .format = format, .settings = settings };
-    g_autoptr (vmf_source) source = vmf_cli_ask_password (words[0], &options.password, &error)
-                                        ? vmf_source_open (words[0], &options, vmf_cli_cancellable (), &error)
-                                        : NULL;
+    struct vmf_source_options options = { .format = format,
+                                          .settings = settings,
+                                          .ask_password = vmf_cli_ask_password };
+    g_autoptr (vmf_source) source = vmf_source_open (words[0], &options, vmf_cli_cancellable (), &error);
     vmf_cli_say_notice (source);
     g_autoptr (vmf_vm) vm = source ? source->ops->describe (source, vm_name, vmf_cli_cancellable (), &error) : NULL;
     if (!vm)

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "disk/nbd.h"
 #include "disk/qmp.h"
+#include "disk/reserve.h"
 #include "disk/zero.h"
 
 #include <glib/gstdio.h>
@@ -20,7 +21,6 @@ enum
     END_GRACE_MS = 5 * 60 * 1000, /* QEMU writes its caches back; a slow target may need long */
     CREATE_TIMEOUT_MS = 5 * 60 * 1000,
     RECONNECT_S = 300, /* the conversion waits so long for a source that is started again */
-    QCOW2_CLUSTER_BYTES = 64 * 1024,
 };
 
 struct vmf_chain
@@ -354,20 +354,11 @@ compare_with_map (struct vmf_chain *chain, GCancellable *cancellable, GError **e
     return output != NULL;
 }
 
-/* What a qcow2 file can come to: the disk, 8 bytes for each of its clusters in the L2 tables, 2 in the refcount blocks,
-   and the tables of these. */
-static uint64_t
-qcow2_full_bytes (uint64_t size_bytes)
-{
-    uint64_t clusters = size_bytes / QCOW2_CLUSTER_BYTES + 1;
-    return size_bytes + clusters * 11 + (1 << 20);
-}
-
 /* Not before: clusters that were allocated in advance would hide the source beneath, and count as copied. */
 static bool
 preallocate (struct vmf_chain *chain, GError **error)
 {
-    uint64_t full = chain->raw ? chain->size_bytes : qcow2_full_bytes (chain->size_bytes);
+    uint64_t full = chain->raw ? chain->size_bytes : vmf_reserve_qcow2_bytes (chain->size_bytes, chain->size_bytes);
     return !chain->preallocate || vmf_zero_allocate (chain->target_path, full, error);
 }
 

@@ -177,7 +177,7 @@ prepare (struct vmf_feed *feed, GError **error)
     for (size_t i = 0; feed->options->headers && feed->options->headers[i]; i++)
         feed->headers = curl_slist_append (feed->headers, feed->options->headers[i]);
     curl_easy_setopt (curl, CURLOPT_URL, feed->options->url);
-    curl_easy_setopt (curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    vmf_tls_allow_http (curl);
     curl_easy_setopt (curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt (curl, CURLOPT_HTTPHEADER, feed->headers);
     if (feed->options->direct)

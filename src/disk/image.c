@@ -5,6 +5,7 @@
 #include "disk/image.h"
 #include "disk/image-beneath.h"
 #include "disk/image-parse.h"
+#include "disk/nbd.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -262,11 +263,7 @@ vmf_image_new_part (const char *path, uint64_t offset_bytes, uint64_t length_byt
 static bool
 check_uri (const char *uri, GError **error)
 {
-    static const char *const schemes[] = { "nbd://", "nbds://", "nbd+unix://", "nbds+unix://" };
-    bool known = false;
-    for (size_t i = 0; i < G_N_ELEMENTS (schemes); i++)
-        known = known || g_str_has_prefix (uri, schemes[i]);
-    g_autoptr (GUri) parsed = known ? g_uri_parse (uri, G_URI_FLAGS_HAS_PASSWORD, NULL) : NULL;
+    g_autoptr (GUri) parsed = vmf_nbd_is_uri (uri) ? g_uri_parse (uri, G_URI_FLAGS_HAS_PASSWORD, NULL) : NULL;
     if (!parsed)
         return vmf_image_refuse (error, VMF_ERROR_USAGE,
                                  "'%s' is not an NBD address; they look like nbd://host:port/export or "

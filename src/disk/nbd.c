@@ -17,6 +17,13 @@ enum
     LEAVE_MAX_MS = 1000,
 };
 
+bool
+vmf_nbd_is_uri (const char *address)
+{
+    return g_str_has_prefix (address, "nbd://") || g_str_has_prefix (address, "nbds://")
+           || g_str_has_prefix (address, "nbd+unix://") || g_str_has_prefix (address, "nbds+unix://");
+}
+
 /* A connection that the server closes between two answers is no error to libnbd. */
 const char *
 vmf_nbd_words (void)
@@ -107,12 +114,12 @@ vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancell
            || vmf_nbd_fail (what, error);
 }
 
-/* The connection that was begun is made. */
-static bool
-finish_connecting (struct nbd_handle *nbd, const char *what, GCancellable *cancellable, GError **error)
+bool
+vmf_nbd_finish_connecting (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable,
+                           GError **error)
 {
     while (nbd_aio_is_connecting (nbd) == 1)
-        if (!vmf_nbd_wait (nbd, what, SILENCE_MAX_MS, cancellable, error))
+        if (!vmf_nbd_wait (nbd, what, timeout_ms, cancellable, error))
             return false;
     return nbd_aio_is_ready (nbd) == 1 || vmf_nbd_fail (what, error);
 }
@@ -133,7 +140,7 @@ vmf_nbd_connect (const char *uri, const char *what, enum vmf_nbd_flags flags, GC
         g_autoptr (nbd_handle) nbd = vmf_nbd_new (flags);
         g_autoptr (GError) why = NULL;
         if (nbd && (nbd_aio_connect_uri (nbd, uri) == 0 || vmf_nbd_fail (what, &why))
-            && finish_connecting (nbd, what, cancellable, &why))
+            && vmf_nbd_finish_connecting (nbd, what, SILENCE_MAX_MS, cancellable, &why))
             return g_steal_pointer (&nbd);
         bool starting = is_starting () && !(nbd && nbd_aio_is_connecting (nbd) == 1);
         if (!nbd)

@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Is ADDRESS that of an NBD server's disk: nbd://, nbds://, nbd+unix:// or nbds+unix://? */
+bool vmf_nbd_is_uri (const char *address);
+
 /* Takes leave of the server, where nothing is in flight, and closes: nbdkit 1.32 may abort when a client just goes. */
 void vmf_nbd_close (struct nbd_handle *nbd);
 void vmf_nbd_close_all (struct nbd_handle *const *nbds, size_t n); /* takes leave of all, then waits for all */
@@ -26,6 +29,10 @@ struct nbd_handle *vmf_nbd_new (enum vmf_nbd_flags flags);
 /* Lets libnbd work on NBD once the connection is ready for it. False: cancelled, or nothing came for TIMEOUT_MS, or the
    connection died; it is of no use any more. WHAT is for the message: "sda". */
 bool vmf_nbd_wait (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable, GError **error);
+
+/* The connection that an nbd_aio_connect…() began is made, or has said nothing for TIMEOUT_MS. */
+bool vmf_nbd_finish_connecting (struct nbd_handle *nbd, const char *what, int timeout_ms, GCancellable *cancellable,
+                                GError **error);
 
 /* A connected handle. A helper's socket exists a moment before it listens, and one that died may just be started again:
    refused connections are tried again for ten seconds, unless FLAGS say that the user named the server. A server that

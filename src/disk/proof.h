@@ -57,20 +57,6 @@ struct vmf_proof *vmf_proof_read (const struct vmf_proof_options *options, GErro
 /* What the journal says the disk holds; what it does not know is zero. No SHA-256. */
 struct vmf_proof *vmf_proof_from_table (const struct vmf_digest_table *table, GError **error);
 
-/* A disk that a journal speaks of: one of the two is set. */
-struct vmf_sample_place
-{
-    const char *which; /* "source", "target": for messages */
-    const char *uri;   /* NBD */
-    struct vmf_writer *writer;
-    bool sequential; /* it can be read once: only blocks at its beginning are looked at */
-};
-
-/* Before going on: reads some blocks of each of the N PLACES, spread over what JOURNAL says, and compares. A difference
-   is VMF_ERROR_CORRUPT. NAME: "sda". */
-bool vmf_proof_check_samples (struct vmf_journal *journal, const char *name, const struct vmf_sample_place *places,
-                              size_t n, GCancellable *cancellable, GError **error);
-
 /* Members size_bytes, data_bytes, block_bytes, range_bytes, ranges, sha256. New reference; NULL error:
  * VMF_ERROR_CORRUPT. */
 json_t *vmf_proof_to_json (const struct vmf_proof *proof);

@@ -7,9 +7,9 @@
 #include "disk/image-beneath.h"
 #include "disk/image-vmdk.h"
 #include "disk/nbd.h"
-#include "disk/plugin.h"
 #include "disk/server-graph.h"
 #include "base/error.h"
+#include "base/plugins.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -25,6 +25,7 @@ enum
     QEMU_LOCK_WRITE = 101, /* the byte of an image file that QEMU locks while it may write to it */
     CONNECTIONS_MAX = 64,
     CONNECT_TRIES = 2000,
+    OPEN_MAX_MS = 20 * 60 * 1000, /* without a word from a helper that is alive */
     CONNECT_PAUSE_US = 5 * 1000,
     LAST_WORDS_MAX_US = 500 * 1000, /* by when a helper's complaint about a read has come through its pipe */
 };
@@ -364,7 +365,7 @@ nbdkit_words (const struct vmf_image_helper *helper, const char *socket, GPtrArr
     size_t i = 0;
     for (; helper->words[i][0] == '-'; i++)
         g_ptr_array_add (argv, g_strdup (helper->words[i]));
-    char *plugin = vmf_plugin_find (helper->words[i], NULL);
+    char *plugin = vmf_plugin_find_own (helper->words[i]);
     if (plugin)
         g_ptr_array_add (readable, g_strdup (plugin));
     g_ptr_array_add (argv, plugin ? plugin : g_strdup (helper->words[i]));
@@ -406,13 +407,14 @@ start_by_kind (struct vmf_server *server, const struct vmf_image *image, GCancel
         return start_nbd (server, image->nbd_uri, server->socket, cancellable, error);
     if (raw)
         return start_file (server, image, cancellable, error);
-    g_autofree char *plugin = vmf_image_is_vmdk_stream (image) ? vmf_plugin_find ("vmdkstream", NULL) : NULL;
+    g_autofree char *plugin = vmf_image_is_vmdk_stream (image) ? vmf_plugin_find_own ("vmdkstream") : NULL;
     if (plugin)
         return start_vmdkstream (server, image, plugin, cancellable, error);
     return start_qemu (server, image, cancellable, error);
 }
 
-/* The socket's name is there a moment before anybody listens. A helper that has ended will never answer. */
+/* The socket's name is there a moment before anybody listens. A helper that has ended will never answer. One that opens
+   its disk now (VDDK) may need its time, and says itself when that is too long. */
 static struct nbd_handle *
 connect_first (struct vmf_server *server, GCancellable *cancellable)
 {
@@ -420,7 +422,8 @@ connect_first (struct vmf_server *server, GCancellable *cancellable)
     for (int tries = 0; tries < CONNECT_TRIES; tries++)
     {
         g_autoptr (nbd_handle) nbd = nbd_create ();
-        if (nbd && nbd_connect_unix (nbd, server->socket) == 0)
+        if (nbd && nbd_aio_connect_unix (nbd, server->socket) == 0
+            && vmf_nbd_finish_connecting (nbd, server->name, OPEN_MAX_MS, cancellable, NULL))
             return g_steal_pointer (&nbd);
         if (nbd_get_errno () != ECONNREFUSED || g_cancellable_is_cancelled (cancellable) || !vmf_child_running (child))
             break;

@@ -2,7 +2,7 @@
 /* A transfer: the mover between a journal and a target that has no name yet. */
 #include "disk/transfer.h"
 #include "base/error.h"
-#include "disk/proof.h"
+#include "disk/samples.h"
 #include "disk/zero.h"
 
 #include <errno.h>
@@ -243,8 +243,8 @@ check_samples (struct vmf_transfer *transfer, GError **error)
         { "source", options->source_uri, NULL, options->mover.sequential },
         { "target", transfer->writer ? NULL : options->target, transfer->writer },
     };
-    return vmf_proof_check_samples (transfer->journal, options->name, places, transfer->found == GROWING ? 2 : 1,
-                                    transfer->cancellable, error);
+    return vmf_samples_check (transfer->journal, options->name, places, transfer->found == GROWING ? 2 : 1,
+                              transfer->cancellable, error);
 }
 
 /* ---- the calls ---- */

@@ -3,7 +3,7 @@
 #include "guest/mapmount.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "disk/plugin.h"
+#include "base/plugins.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -31,9 +31,14 @@ static bool
 start_server (struct vmf_mount *mount, const char *socket_path, const char *pid_path, const char *table_path,
               bool writable, GError **error)
 {
-    g_autofree char *plugin = vmf_plugin_find ("segments", error);
+    g_autofree char *plugin = vmf_plugin_find_own ("segments");
     if (!plugin)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING,
+                     "vmferry's own nbdkit plugin 'segments' is not there; reinstall vmferry, or set "
+                     "VMFERRY_PLUGIN_DIR");
         return false;
+    }
     g_autofree char *table = g_strconcat ("table=", table_path, NULL);
     g_autofree char *count = g_strconcat ("count=", mount->count_path, NULL);
     g_autofree char *tmp = g_strconcat ("TMPDIR=", mount->dir, NULL);

@@ -73,10 +73,11 @@ bool
 import_commit (struct vmf_import *import, GError **error)
 {
     import_stage_begin (import, "commit");
-    if ((import->convert && !commit_overlays (import, error)) || !close_chains (import, error))
+    if ((import->convert && !commit_overlays (import, error)) || !close_chains (import, error)
+        || (!import->staged && !import_give_back_space (import, error)))
         return false;
     import_stage_end (import, "commit");
-    return import->staged || import_state_save (import, IMPORT_RESUME_FINISH, error);
+    return import_state_save (import, import->staged ? IMPORT_RESUME_MOVE : IMPORT_RESUME_FINISH, error);
 }
 
 /* The staged disk as a source, the target's disk as the end of a chain without overlay. */
@@ -107,6 +108,7 @@ start_move (struct import_disk *disk, const struct vmf_target_disk *target, GErr
     struct vmf_extents *all = g_ptr_array_index (import->move_needed, import->move_needed->len - 1);
     vmf_extents_add (all, 0, disk->size_bytes);
     disk->needed = all;
+    disk->moving = true;
     disk->first_pass = disk->progress;
     disk->progress = (struct vmf_mover_progress){ 0 };
     disk->copied = false;
@@ -132,8 +134,8 @@ import_move_staged (struct vmf_import *import, GError **error)
         if (!copied && !import_wait_for_events (import, IMPORT_TICK_MS, error))
             return false;
     }
-    if (!close_chains (import, error))
+    if (!close_chains (import, error) || !import_give_back_space (import, error))
         return false;
     import_stage_end (import, "move");
-    return true;
+    return import_state_save (import, IMPORT_RESUME_FINISH, error);
 }

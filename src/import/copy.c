@@ -3,15 +3,11 @@
  * runs, and the source is let go of disk by disk while the conversion may still be running.
  */
 #include "base/error.h"
-#include "base/text.h"
-#include "disk/proof.h"
+#include "disk/samples.h"
 #include "disk/zero.h"
 #include "import/internal.h"
 
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 enum
 {
@@ -42,11 +38,9 @@ open_journal (struct import_disk *disk, GError **error)
         { "source", disk->server ? vmf_server_get_uri (disk->server) : NULL, NULL, import->sequential },
     };
     size_t n_places = is_copied (import) ? 1 : G_N_ELEMENTS (places);
-    if (import->staged)
-        return true;
     return import_journal_open (disk, error)
            && (vmf_journal_get_state (disk->journal) != VMF_JOURNAL_BEGUN
-               || vmf_proof_check_samples (disk->journal, disk->name, places, n_places, import->stop, error));
+               || vmf_samples_check (disk->journal, disk->name, places, n_places, import->stop, error));
 }
 
 /* With a conversion the target may hold blocks that copy-on-read brought and that nobody proved: a resumed import reads
@@ -129,41 +123,6 @@ read_map (struct vmf_import *import, GError **error)
     for (unsigned i = 0; i < import->n_disks; i++)
         import->disks[i].needed = g_ptr_array_index (import->map->needed, i);
     import_stage_end (import, "map");
-    return true;
-}
-
-/* How much space DISK will take beyond what its file has. */
-static uint64_t
-still_to_come (const struct import_disk *disk, uint64_t has_bytes)
-{
-    uint64_t needed = disk->preallocate ? disk->size_bytes : vmf_extents_total (disk->needed);
-    return needed > has_bytes ? needed - has_bytes : 0;
-}
-
-/* PITFALLS 40: now it is known how much will be written; better to stop here than at 98 %. */
-static bool
-check_space (struct vmf_import *import, GError **error)
-{
-    for (unsigned i = 0; i < import->n_disks; i++)
-    {
-        struct stat here, other;
-        struct statvfs space;
-        uint64_t sum = 0;
-        const char *path = import->disks[i].write_path;
-        if (stat (path, &here) != 0 || !S_ISREG (here.st_mode) || statvfs (path, &space) != 0)
-            continue;
-        for (unsigned j = 0; j < import->n_disks; j++)
-            if (stat (import->disks[j].write_path, &other) == 0 && other.st_dev == here.st_dev)
-                sum += still_to_come (&import->disks[j], (uint64_t)other.st_blocks * 512);
-        uint64_t free_bytes = (uint64_t)space.f_bavail * space.f_frsize;
-        if (sum <= free_bytes)
-            continue;
-        g_autofree char *sum_text = vmf_text_from_size (sum), *free_text = vmf_text_from_size (free_bytes);
-        g_set_error (error, VMF_ERROR, VMF_ERROR_NO_SPACE,
-                     "the disks need up to %s more at %s, where %s are free; make room or choose another target",
-                     sum_text, path, free_text);
-        return false;
-    }
     return true;
 }
 
@@ -285,7 +244,7 @@ tell_source (struct vmf_import *import)
 static bool
 save_copied (struct vmf_import *import, GError **error)
 {
-    bool whole = import->convert && !import->staged && !import->converted;
+    bool whole = import->convert && !import->converted;
     for (unsigned i = 0; i < import->n_disks; i++)
         whole = whole && !import->disks[i].left_out;
     return !whole || import_state_save (import, IMPORT_RESUME_CONVERT, error);
@@ -309,8 +268,9 @@ watch_step (struct vmf_import *import, bool *copied, GError **error)
 {
     bool was_copied = *copied;
     if (!import_passes_step (import, copied, error) || !watch_conversion (import, error)
-        || !import_job_poll (&import->verify, error) || !import_job_poll (&import->release, error))
+        || !import_job_poll (&import->verify, error))
         return false;
+    import_release_poll (import);
     for (unsigned i = 0; i < import->n_disks; i++)
         if (import->disks[i].copied && !import->disks[i].released && !release (&import->disks[i], error))
             return false;
@@ -350,8 +310,8 @@ import_copy_and_convert (struct vmf_import *import, GError **error)
     import_control_open (import);
     if (import->source->ops->verify)
         import_job_start (import, &import->verify, verify);
-    return read_map (import, error) && check_space (import, error) && watch (import, error)
-           && (import->staged || import_state_save (import, IMPORT_RESUME_COMMIT, error));
+    return read_map (import, error) && import_reserve_space (import, error) && watch (import, error)
+           && import_state_save (import, IMPORT_RESUME_COMMIT, error);
 }
 
 bool
@@ -391,9 +351,9 @@ import_open_converted (struct vmf_import *import, GError **error)
             .work_dir = vmf_work_get_dir (import->work),
             .room = import->room,
             .target_path = disk->write_path,
-            .target_format = target->format,
-            .target_is_block = target->block,
-            .preallocate = disk->preallocate,
+            .target_format = import->staged ? "qcow2" : target->format,
+            .target_is_block = !import->staged && target->block,
+            .preallocate = !import->staged && disk->preallocate,
             .size_bytes = disk->size_bytes,
             .keep_map = true,
             .keep_overlay = true,

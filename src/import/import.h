@@ -25,8 +25,7 @@ enum vmf_import_convert
 struct vmf_import_options
 {
     const char *source; /* address */
-    /* Asked once the source's address is known; *PASSWORD stays the callee's. NULL: there is none. */
-    bool (*ask_password) (const char *address, const char **password, GError **error);
+    bool (*ask_password) (const char *address, bool wanted, const char **password, GError **error); /* source.h */
     bool shut_down;     /* a running machine may be shut down; otherwise it is read from a snapshot */
     const char *vm;     /* which one, where the source has several */
     const char *format; /* of a bare image */

@@ -33,6 +33,7 @@ enum import_resume
     IMPORT_RESUME_COPY,    /* the target's disks are there; the guest is converted anew, on a new overlay */
     IMPORT_RESUME_CONVERT, /* all is copied: the same, and the source is not needed any more */
     IMPORT_RESUME_COMMIT,  /* all is copied and converted */
+    IMPORT_RESUME_MOVE,    /* of staged disks: they are complete, and are to be moved to the target */
     IMPORT_RESUME_FINISH,  /* the disks are complete */
 };
 
@@ -61,7 +62,7 @@ struct import_disk
     int64_t gone_us;    /* since when there is no server, by the same clock */
     struct vmf_chain_options chain_options;
     struct vmf_chain *chain;
-    struct vmf_journal *journal; /* NULL: staged */
+    struct vmf_journal *journal; /* of what is at write_path */
     char *write_path;            /* where the chain writes: the target's path, or the staged file */
     const struct vmf_extents *needed;
     struct vmf_pace *pace;
@@ -77,6 +78,8 @@ struct import_disk
     bool thread_ended;           /* atomic: set by the thread as its last act */
     struct vmf_extents *changed; /* by the conversion; NULL: not known */
     bool copied, released, committed;
+    bool moving;             /* from where it was staged to the target: all of it, which no journal follows */
+    bool reserved;           /* its files got their space before their data */
     uint64_t verified_bytes; /* how far it was read back */
     bool verified;           /* to its end */
 };
@@ -153,13 +156,15 @@ bool import_describe (struct vmf_import *import, GError **error);
 bool import_preflight (struct vmf_import *import, GError **error);
 struct vmf_target_disk_wish *import_wishes (const struct vmf_import *import); /* one for each disk; caller frees */
 
-/* job.c: calls of the source beside the rest; main thread. poll collects one that has ended: false with its error. */
+/* job.c: calls of the source beside the rest; main thread. join waits for one that was begun, poll does where it has
+   ended: false with its error. */
 void import_job_start (struct vmf_import *import, struct import_job *job,
                        bool (*call) (struct vmf_import *import, GError **error));
 bool import_job_poll (struct import_job *job, GError **error);
-void import_job_join (struct import_job *job); /* waits, throws the error away */
+bool import_job_join (struct import_job *job, GError **error);
 /* The source is let go of: in a job, or (at the end, whatever it was) now. A failure is said and stops nothing. */
 void import_release_begin (struct vmf_import *import);
+void import_release_poll (struct vmf_import *import);
 void import_release_now (struct vmf_import *import);
 
 /* plan.c: where the helper of DISK's source listens. Caller frees. */
@@ -168,6 +173,11 @@ char *import_source_socket (const struct import_disk *disk);
 /* copy.c: map, copy and convert, beside each other. */
 bool import_copy_and_convert (struct vmf_import *import, GError **error);
 bool import_convert_again (struct vmf_import *import, GError **error); /* what is copied already; no source is asked */
+
+/* space.c: once the map is read, the target's files get the space that they will need, or NO_SPACE. What they did not
+   use is given back when nobody writes to them any more. */
+bool import_reserve_space (struct vmf_import *import, GError **error);
+bool import_give_back_space (struct vmf_import *import, GError **error);
 
 /* commit.c: pass 2, closing, moving staged disks. */
 bool import_commit (struct vmf_import *import, GError **error);
@@ -178,6 +188,7 @@ bool import_state_save (struct vmf_import *import, enum import_resume stage, GEr
 bool import_state_load (struct vmf_import *import, const char *work_dir, GError **error);
 uint64_t import_state_size (const struct vmf_import *import, unsigned disk);   /* bytes */
 uint64_t import_state_needed (const struct vmf_import *import, unsigned disk); /* what was copied; 0: it was not yet */
+char *import_state_staged (const struct vmf_import *import, unsigned disk);    /* where; NULL: nowhere. Caller frees */
 GPtrArray *import_state_disks (const struct vmf_import *import);               /* struct vmf_target_disk* */
 
 /* control.c: the control socket. */

@@ -25,9 +25,9 @@ import_job_start (struct vmf_import *import, struct import_job *job,
 }
 
 bool
-import_job_poll (struct import_job *job, GError **error)
+import_job_join (struct import_job *job, GError **error)
 {
-    if (!job->thread || !__atomic_load_n (&job->ended, __ATOMIC_ACQUIRE))
+    if (!job->thread)
         return true;
     g_thread_join (g_steal_pointer (&job->thread));
     if (!job->good)
@@ -35,12 +35,10 @@ import_job_poll (struct import_job *job, GError **error)
     return job->good;
 }
 
-void
-import_job_join (struct import_job *job)
+bool
+import_job_poll (struct import_job *job, GError **error)
 {
-    if (job->thread)
-        g_thread_join (g_steal_pointer (&job->thread));
-    g_clear_error (&job->error);
+    return !__atomic_load_n (&job->ended, __ATOMIC_ACQUIRE) || import_job_join (job, error);
 }
 
 /* ---- release ---- */
@@ -48,13 +46,16 @@ import_job_join (struct import_job *job)
 static bool
 release (struct vmf_import *import, GError **error)
 {
-    g_autoptr (GError) problem = NULL;
-    if (import->source->ops->release (import->source, &problem))
-        return true;
+    return import->source->ops->release (import->source, error);
+}
+
+static void
+say_unless (bool good, struct vmf_import *import, const GError *problem)
+{
+    if (good)
+        return;
     import_say (import, VMF_IMPORT_WARNING, "%s", problem->message);
-    vmf_findings_add (import->findings, VMF_FINDING_WARNING, "%s",
-                      problem->message); /* read once this has been joined */
-    return true;
+    vmf_findings_add (import->findings, VMF_FINDING_WARNING, "%s", problem->message);
 }
 
 void
@@ -67,10 +68,20 @@ import_release_begin (struct vmf_import *import)
 }
 
 void
+import_release_poll (struct vmf_import *import)
+{
+    g_autoptr (GError) problem = NULL;
+    bool good = import_job_poll (&import->release, &problem);
+    say_unless (good, import, problem);
+}
+
+void
 import_release_now (struct vmf_import *import)
 {
-    import_job_join (&import->release);
+    g_autoptr (GError) problem = NULL;
+    bool good = import_job_join (&import->release, &problem);
     if (import->held && import->source)
-        release (import, NULL);
+        good = release (import, &problem);
+    say_unless (good, import, problem);
     import->held = false;
 }

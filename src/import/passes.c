@@ -61,6 +61,7 @@ static void
 start_mover (struct import_disk *disk)
 {
     struct vmf_import *import = disk->import;
+    bool journal = !disk->moving && vmf_settings_get_bool (import->settings, "copy.journal");
     g_free (disk->source_uri);
     disk->source_uri = g_strdup (vmf_server_get_uri (disk->server));
     disk->mover_options = (struct vmf_mover_options){
@@ -73,7 +74,7 @@ start_mover (struct import_disk *disk)
         .budget = import->budget,
         .sequential = import->sequential,
         .skip_present = disk->chain_options.source_socket != NULL && !import->resumed,
-        .journal = vmf_settings_get_bool (import->settings, "copy.journal") ? disk->journal : NULL,
+        .journal = journal ? disk->journal : NULL,
         .pass = 1,
         .pace = disk->pace,
         .io_timeout_ms = (int64_t)vmf_settings_get_uint64 (import->settings, "copy.io_timeout_s") * 1000,

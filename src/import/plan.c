@@ -65,12 +65,10 @@ import_describe (struct vmf_import *import, GError **error)
         .work_dir = vmf_work_get_dir (import->work),
         .settings = import->settings,
         .shut_down = import->options.shut_down,
+        .ask_password = import->options.ask_password,
         .ca_file = *ca_file ? ca_file : NULL,
     };
     import_stage_begin (import, "describe");
-    if (import->options.ask_password
-        && !import->options.ask_password (import->options.source, &options.password, error))
-        return false;
     import->source_opened_us = g_get_real_time ();
     import->source = vmf_source_open (import->options.source, &options, import->stop, error);
     if (import->source && import->source->notice)
@@ -260,9 +258,15 @@ map_nics (struct vmf_import *import)
             continue;
         g_autofree char *number = g_strdup_printf ("%u", i + 1);
         nic->map_network = g_strdup ("default");
-        vmf_findings_add (import->findings, VMF_FINDING_INFO,
-                          "NIC %s (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", number,
-                          nic->network ? nic->network : "no network named", nic->network ? nic->network : number);
+        if (nic->added)
+            vmf_findings_add (
+                import->findings, VMF_FINDING_INFO,
+                "the source says nothing of network cards: the machine gets one, on the network 'default'; "
+                "choose with --network TARGET, or --network none");
+        else
+            vmf_findings_add (import->findings, VMF_FINDING_INFO,
+                              "NIC %s (%s) goes to the network 'default'; choose with --network \"%s=TARGET\"", number,
+                              nic->network ? nic->network : "no network named", nic->network ? nic->network : number);
     }
 }
 
@@ -285,19 +289,22 @@ import_wishes (const struct vmf_import *import)
 }
 
 static bool
-check_target (struct vmf_import *import, GError **error)
+open_target (struct vmf_import *import, GError **error)
 {
     struct vmf_target_options options = {
         .pool = import->options.pool,
         .work_dir = import->options.dry_run ? NULL : vmf_work_get_dir (import->work),
         .replace = import->options.replace,
     };
-    import->target = vmf_target_open (import->options.target, &options, error);
+    return (import->target = vmf_target_open (import->options.target, &options, error)) != NULL;
+}
+
+static bool
+check_target (struct vmf_import *import, GPtrArray *findings, GError **error)
+{
     g_autofree struct vmf_target_disk_wish *wishes = import_wishes (import);
-    if (import->resumed) /* what has the VM's names is its own */
-        return import->target != NULL;
-    return import->target
-           && import->target->ops->check (import->target, import->vm, wishes, import->n_disks, import->findings, error);
+    return import->resumed /* what has the VM's names is its own */
+           || import->target->ops->check (import->target, import->vm, wishes, import->n_disks, findings, error);
 }
 
 /* One error that names every blocking finding: nobody wants to meet them one by one. */
@@ -323,6 +330,25 @@ refuse_if_blocked (struct vmf_import *import, GError **error)
     return false;
 }
 
+/* What stands against the target, as far as the disks' described sizes tell; it is looked at again when they are open.
+ */
+static bool
+may_hold (struct vmf_import *import, GError **error)
+{
+    g_autoptr (GPtrArray) findings = vmf_findings_new ();
+    for (unsigned i = 0; i < import->n_disks; i++)
+        import->disks[i].size_bytes = import->disks[i].disk->capacity_bytes;
+    if (!check_target (import, findings, error))
+        return false;
+    for (guint i = 0; i < findings->len; i++)
+    {
+        const struct vmf_finding *finding = g_ptr_array_index (findings, i);
+        if (finding->kind == VMF_FINDING_BLOCKING)
+            vmf_findings_add (import->findings, finding->kind, "%s", finding->text);
+    }
+    return !vmf_findings_blocking (import->findings) || refuse_if_blocked (import, error);
+}
+
 /* From here on the source's machine may be touched; not before all else was found good, and not in a dry run. */
 static bool
 hold_source (struct vmf_import *import, GError **error)
@@ -330,12 +356,10 @@ hold_source (struct vmf_import *import, GError **error)
     bool over = import->resumed && import->resume != IMPORT_RESUME_COPY;
     if (!import->source->ops->hold || import->options.dry_run)
         return true;
+    if (!over && !may_hold (import, error))
+        return false;
     import->held = true;
-    if (over)
-        return true;
-    if (vmf_findings_blocking (import->findings))
-        return refuse_if_blocked (import, error);
-    return import->source->ops->hold (import->source, import->vm, import->stop, error);
+    return over || import->source->ops->hold (import->source, import->vm, import->stop, error);
 }
 
 bool
@@ -354,10 +378,10 @@ import_preflight (struct vmf_import *import, GError **error)
         vmf_findings_add (import->findings, VMF_FINDING_WARNING,
                           "no KVM here (%s): the conversion is emulated and takes minutes instead of seconds",
                           import->accel_why);
-    if (!hold_source (import, error))
+    if (!open_target (import, error) || !hold_source (import, error))
         return false;
     open_disks (import);
-    if (vmf_error_if_cancelled (import->stop, error) || !check_target (import, error)
+    if (vmf_error_if_cancelled (import->stop, error) || !check_target (import, import->findings, error)
         || !refuse_if_blocked (import, error))
         return false;
     import_stage_end (import, "preflight");

@@ -60,14 +60,21 @@ stop_everything (struct vmf_import *import)
     g_cancellable_cancel (import->stop);
     g_clear_pointer (&import->conversion, vmf_convert_free);
     import_passes_join (import);
-    import_job_join (&import->verify);
+    import_job_join (&import->verify, NULL);
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         g_clear_pointer (&import->disks[i].chain, vmf_chain_free);
         g_clear_pointer (&import->disks[i].server, vmf_server_free);
-        if (import->staged && import->disks[i].write_path)
-            g_unlink (import->disks[i].write_path);
     }
+}
+
+/* With --keep-work the work directory, which knows of them, is not cleared. */
+static void
+remove_staged (struct vmf_import *import)
+{
+    for (unsigned i = 0; import->staged && i < import->n_disks; i++)
+        if (import->disks[i].write_path)
+            g_unlink (import->disks[i].write_path);
 }
 
 /* As long as the undo list lies there the work directory stays, and whoever clears it tries again. */
@@ -89,6 +96,8 @@ undo (struct vmf_import *import)
     stop_everything (import);
     import->kept = !import->finished && (import->resumed || (import->options.keep_work && import->created))
                    && vmf_work_is_resumable (vmf_work_get_dir (import->work));
+    if (!import->kept)
+        remove_staged (import);
     if (import->created && !import->finished && !import->kept)
     {
         vmf_work_forget_state (vmf_work_get_dir (import->work));
@@ -173,7 +182,8 @@ new_work (struct vmf_import *import, GError **error)
     if (import->options.dry_run)
         return vmf_work_new_passing (error);
     clear_the_dead (import);
-    return vmf_work_new (import->settings, import->options.work_dir, base, error);
+    const char *name = import->options.vm ? import->options.vm : base;
+    return vmf_work_new (import->settings, import->options.work_dir, name, error);
 }
 
 static bool
@@ -236,7 +246,9 @@ adopt_target (struct vmf_import *import, GError **error)
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, i);
-        import->disks[i].write_path = g_strdup (target->path);
+        char *staged = import_state_staged (import, i);
+        import->staged |= staged != NULL;
+        import->disks[i].write_path = staged ? staged : g_strdup (target->path);
         if (import->disks[i].size_bytes == 0)
             import->disks[i].size_bytes = import_state_size (import, i);
         import->disks[i].progress.needed = import_state_needed (import, i);
@@ -268,7 +280,7 @@ lock_target (struct vmf_import *import, GError **error)
             return false;
     }
     import_stage_end (import, "lock");
-    return import->staged || import_state_save (import, IMPORT_RESUME_COPY, error);
+    return import_state_save (import, IMPORT_RESUME_COPY, error);
 }
 
 /* It was killed when the VM stood already: only the work directory is left to clear. */
@@ -302,8 +314,9 @@ go_on (struct vmf_import *import, GError **error)
         return false;
     if (import->resume == IMPORT_RESUME_COMMIT && !import_open_converted (import, error))
         return false;
-    return (import->resume == IMPORT_RESUME_FINISH || import_commit (import, error)) && import_verify (import, error)
-           && import_finish (import, error);
+    return (import->resume >= IMPORT_RESUME_MOVE || import_commit (import, error))
+           && (import->resume == IMPORT_RESUME_FINISH || import_move_staged (import, error))
+           && import_verify (import, error) && import_finish (import, error);
 }
 
 static bool
@@ -339,6 +352,7 @@ vmf_import_run (struct vmf_import *import, GError **error)
     else
     {
         stop_everything (import);
+        remove_staged (import);
         import_release_now (import);
         look_for_leftovers (import); /* what the new VM replaced */
     }

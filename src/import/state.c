@@ -2,8 +2,8 @@
 /* The state of an import in WORK/state.json: what --resume needs beside the journals and the overlay (X1, X2).
  *
  * Written whole and synced at each step that must not be done twice: the target's disks are there, the guest is
- * converted, the overlays are committed. What is not in it is found again: the source is described anew, the map read
- * anew, the host's configuration file too. What --set said is in it.
+ * converted, the overlays are committed, staged disks are moved. What is not in it is found again: the source is
+ * described anew, the map read anew, the host's configuration file too. What --set said is in it.
  */
 #include "base/error.h"
 #include "import/internal.h"
@@ -18,12 +18,22 @@
     X (target) X (pool) X (name) X (cpu_model) X (machine_type) X (os_name) X (firmware) X (disk_format) X (root)
 #define LIST_OPTIONS(X) X (networks) X (disks) X (v2v_options)
 
-static const char *const stages[] = { "copy", "convert", "commit", "finish" }; /* in the order of enum import_resume */
+static const char *const stages[] = { "copy", "convert", "commit", "move",
+                                      "finish" }; /* in the order of enum import_resume */
 
 static char *
 state_path (const char *work_dir)
 {
     return g_build_filename (work_dir, VMF_WORK_STATE_NAME, NULL);
+}
+
+/* JSON where it is whole; a string that is not UTF-8 is none to jansson. */
+static json_t *
+only_if (bool good, json_t *json)
+{
+    if (!good)
+        g_clear_pointer (&json, json_decref);
+    return json;
 }
 
 /* ---- options ---- */
@@ -32,9 +42,10 @@ static json_t *
 list_to_json (const char *const *list)
 {
     json_t *array = json_array ();
+    bool good = true;
     for (size_t i = 0; list && list[i]; i++)
-        json_array_append_new (array, json_string (list[i]));
-    return array;
+        good = json_array_append_new (array, json_string (list[i])) == 0 && good;
+    return only_if (good, array);
 }
 
 /* What was made up for this VM (UUID, MACs) is an option the next time. */
@@ -59,13 +70,14 @@ options_to_json (const struct vmf_import *import)
                               (json_int_t)options->memory_bytes, "vcpus", (json_int_t)options->vcpus, "convert",
                               (int)options->convert, "preallocate", options->preallocate, "replace", options->replace,
                               "macs", macs_to_json (import->vm));
+    bool good = json != NULL;
 #define PUT_TEXT(key)                                                                                                  \
     if (options->key)                                                                                                  \
-        json_object_set_new (json, #key, json_string (options->key));
-#define PUT_LIST(key) json_object_set_new (json, #key, list_to_json (options->key));
+        good = good && json_object_set_new (json, #key, json_string (options->key)) == 0;
+#define PUT_LIST(key) good = good && json_object_set_new (json, #key, list_to_json (options->key)) == 0;
     TEXT_OPTIONS (PUT_TEXT)
     LIST_OPTIONS (PUT_LIST)
-    return json;
+    return only_if (good, json);
 }
 
 static const char *const *
@@ -210,15 +222,18 @@ static json_t *
 disks_to_json (const struct vmf_import *import)
 {
     json_t *array = json_array ();
+    bool good = true;
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         const struct vmf_target_disk *disk = g_ptr_array_index (import->target_disks, i);
-        json_array_append_new (array, json_pack ("{s:s, s:s, s:s, s:b, s:I, s:I}", "path", disk->path, "final_path",
-                                                 disk->final_path, "format", disk->format, "block", disk->block,
-                                                 "size_bytes", (json_int_t)import->disks[i].size_bytes, "needed_bytes",
-                                                 (json_int_t)import->disks[i].progress.needed));
+        const char *staged = import->staged ? import->disks[i].write_path : NULL;
+        json_t *json = json_pack ("{s:s?, s:s, s:s, s:s, s:b, s:I, s:I}", "staged", staged, "path", disk->path,
+                                  "final_path", disk->final_path, "format", disk->format, "block", disk->block,
+                                  "size_bytes", (json_int_t)import->disks[i].size_bytes, "needed_bytes",
+                                  (json_int_t)import->disks[i].progress.needed);
+        good = json_array_append_new (array, json) == 0 && good;
     }
-    return array;
+    return only_if (good, array);
 }
 
 static struct vmf_target_disk *
@@ -256,6 +271,13 @@ import_state_needed (const struct vmf_import *import, unsigned disk)
     const json_t *json = json_array_get (json_object_get (import->state, "disks"), disk);
     return import->resume == IMPORT_RESUME_COPY ? 0
                                                 : (uint64_t)json_integer_value (json_object_get (json, "needed_bytes"));
+}
+
+char *
+import_state_staged (const struct vmf_import *import, unsigned disk)
+{
+    const json_t *json = json_array_get (json_object_get (import->state, "disks"), disk);
+    return g_strdup (json_string_value (json_object_get (json, "staged")));
 }
 
 /* ---- the file ---- */

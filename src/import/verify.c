@@ -90,7 +90,7 @@ expected (struct import_disk *disk, GError **error)
 {
     struct vmf_import *import = disk->import;
     g_autofree char *path = import_journal_path (disk);
-    if (import->staged || !vmf_settings_get_bool (import->settings, "copy.journal"))
+    if (!vmf_settings_get_bool (import->settings, "copy.journal"))
         return NULL;
     if (import->resumed && !disk->journal
         && (!g_file_test (path, G_FILE_TEST_EXISTS) || !import_journal_open (disk, error)))
@@ -126,9 +126,10 @@ verify_disk (struct import_disk *disk, GError **error)
     if (why)
         return g_propagate_error (error, g_steal_pointer (&why)), NULL;
     if (!read)
-        import_say (import, VMF_IMPORT_WARNING, "%s is read back, but with nothing to compare it with: %s", disk->name,
-                    import->staged ? "an import with import.direct=false keeps no journal"
-                                   : "the journal, or the list of what the conversion changed, is not there");
+        import_say (import, VMF_IMPORT_WARNING,
+                    "%s is read back, but with nothing to compare it with: the journal, or the list of what "
+                    "the conversion changed, is not there",
+                    disk->name);
     /* Of one that was killed when the disk had its name already. */
     bool named = import->resumed && !g_file_test (target->path, G_FILE_TEST_EXISTS);
     struct vmf_receipt_target place = { named ? target->final_path : target->path, target->format,
@@ -145,8 +146,8 @@ verify_disk (struct import_disk *disk, GError **error)
         return NULL;
     disk->verified = true;
     g_autofree char *source = vmf_import_show_source (import->options.source);
-    json_t *json = vmf_receipt_disk (disk->name, source, target->final_path, target->format, &disk->progress, read,
-                                     proof, read != NULL);
+    json_t *json = vmf_receipt_disk (disk->name, source, target->final_path, target->format,
+                                     disk->moving ? &disk->first_pass : &disk->progress, read, proof, read != NULL);
     json_object_set_new (json, "changed_bytes",
                          json_integer (disk->changed ? (json_int_t)vmf_extents_total (disk->changed) : 0));
     return json;

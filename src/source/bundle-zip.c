@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Zip archives, read by libarchive from their central directory.
  *
- * libarchive does not say where a stored member lies, so zip members are streamed: what imports from a zip is unpacked
- * first.
+ * Compressed members are streamed: what imports from them is unpacked first. Stored ones are used where they lie
+ * (bundle-zip-stored.c).
  */
 #include "source/bundle.h"
 #include "disk/image-beneath.h"
@@ -76,7 +76,10 @@ vmf_bundle_index_zip (struct vmf_bundle *bundle, GCancellable *cancellable, GErr
         struct archive_entry *entry;
         int result = archive_read_next_header (archive, &entry);
         if (result == ARCHIVE_EOF)
+        {
+            vmf_bundle_place_stored (bundle);
             return bundle->members->len > 0 || corrupt (error, "it is empty");
+        }
         if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
             return corrupt (error, archive_error_string (archive));
         if (n > ENTRIES_MAX)

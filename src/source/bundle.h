@@ -2,9 +2,9 @@
 /* A bundle: the named files that an OVF travels with, in a folder, a tar or a zip.
  *
  * Members are known by their names; nothing is ever extracted by its own name. A tar's and a folder's members are used
- * where they lie; those of a zip must be unpacked (unpack.h). An archive with links, devices, absolute names, "..", a
- * name twice or more than 10,000 members is refused as a whole. The bundle is read-only once open, but for
- * vmf_bundle_find: that one on the main thread only.
+ * where they lie, and those that a zip stores; those that it compresses must be unpacked (unpack.h). An archive with
+ * links, devices, absolute names, "..", a name twice or more than 10,000 members is refused as a whole. The bundle is
+ * read-only once open, but for vmf_bundle_find: that one on the main thread only.
  */
 #pragma once
 #include <gio/gio.h>
@@ -59,5 +59,7 @@ bool vmf_bundle_add (struct vmf_bundle *bundle, GHashTable *names, const char *n
                      uint64_t length_bytes, bool in_place, GError **error);
 bool vmf_bundle_index_tar (struct vmf_bundle *bundle, GCancellable *cancellable, GError **error);
 bool vmf_bundle_index_zip (struct vmf_bundle *bundle, GCancellable *cancellable, GError **error);
+void vmf_bundle_place_stored (struct vmf_bundle *bundle); /* of a zip, once it is indexed: sets in_place and offsets */
+/* Through libarchive, which compares the CRC at the end. */
 bool vmf_bundle_stream_zip (const struct vmf_bundle *bundle, const struct vmf_bundle_member *member,
                             vmf_bundle_chunk_fn on_chunk, void *data, GCancellable *cancellable, GError **error);

@@ -4,10 +4,11 @@
  * From a web server a raw disk is read as wanted (nbdkit's curl plugin); a stream-optimised VMDK is decoded while it
  * arrives, once and in order.
  *
- * Its machine has a name (the file's) and one disk. The format is what --format says or what the name ends with, never
- * what the bytes look like.
+ * Its machine has a name (the file's), one disk and one network card, of which nothing is known. The format is what
+ * --format says or what the name ends with, never what the bytes look like.
  */
 #include "source/sources.h"
+#include "disk/nbd.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -23,13 +24,6 @@ struct image_source
 };
 
 static bool
-is_nbd (const char *address)
-{
-    return g_str_has_prefix (address, "nbd://") || g_str_has_prefix (address, "nbds://")
-           || g_str_has_prefix (address, "nbd+unix://") || g_str_has_prefix (address, "nbds+unix://");
-}
-
-static bool
 is_web (const char *address)
 {
     return g_str_has_prefix (address, "https://") || g_str_has_prefix (address, "http://");
@@ -40,7 +34,7 @@ static const char *
 format_by_name (const char *address)
 {
     g_autoptr (GUri) uri = is_web (address) ? g_uri_parse (address, G_URI_FLAGS_NONE, NULL) : NULL;
-    return is_nbd (address) ? "raw" : vmf_format_from_path (uri ? g_uri_get_path (uri) : address);
+    return vmf_nbd_is_uri (address) ? "raw" : vmf_format_from_path (uri ? g_uri_get_path (uri) : address);
 }
 
 static bool
@@ -48,7 +42,8 @@ claims (const char *address)
 {
     if (is_web (address))
         return format_by_name (address) != NULL;
-    return is_nbd (address) || (!g_file_test (address, G_FILE_TEST_IS_DIR) && vmf_format_from_path (address) != NULL);
+    return vmf_nbd_is_uri (address)
+           || (!g_file_test (address, G_FILE_TEST_IS_DIR) && vmf_format_from_path (address) != NULL);
 }
 
 /* Only what can be read from a web server. */
@@ -69,7 +64,7 @@ open_source (const char *address, const struct vmf_source_options *options, GCan
     g_autofree char *shown = is_web (address) ? vmf_feed_show_url (address, error) : NULL;
     if (is_web (address) && (!shown || (format && !check_web (format, error))))
         return NULL;
-    if (!is_nbd (address) && !vmf_source_check_not_gzip (address, error))
+    if (!vmf_nbd_is_uri (address) && !vmf_source_check_not_gzip (address, error))
         return NULL;
     if (!format)
     {
@@ -79,7 +74,7 @@ open_source (const char *address, const struct vmf_source_options *options, GCan
         return NULL;
     }
     struct image_source *source = g_new0 (struct image_source, 1);
-    source->nbd = is_nbd (address);
+    source->nbd = vmf_nbd_is_uri (address);
     source->path = source->nbd || shown ? g_strdup (address) : g_canonicalize_filename (address, NULL);
     source->ca_file = shown ? g_strdup (options->ca_file) : NULL;
     source->shown = g_steal_pointer (&shown);
@@ -177,6 +172,7 @@ describe (struct vmf_source *base, const char *name, GCancellable *cancellable, 
         set_nbd_place (&disk->place, source->path);
     disk->place.format = g_strdup (source->format);
     disk->capacity_bytes = image->size_bytes;
+    vmf_vm_add_nic (vm)->added = true;
     return vmf_source_check_only (vm, source->path, name, error);
 }
 

@@ -187,10 +187,28 @@ find_disk (struct ova *ova, const struct vmf_disk *disk, GError **error)
     return NULL;
 }
 
+/* A slow road is said, with what would be a faster one (PITFALLS 1). */
+static void
+note_unpacking (struct ova *ova, struct vmf_vm *vm)
+{
+    const struct vmf_disk *disk;
+    for (unsigned n = 0; ova->bundle->kind == VMF_BUNDLE_ZIP && (disk = vmf_vm_get_import_disk (vm, n)); n++)
+    {
+        const struct vmf_bundle_member *member = find_disk (ova, disk, NULL);
+        g_autofree char *size = member && !member->in_place ? vmf_text_from_size (member->length_bytes) : NULL;
+        if (size)
+            vmf_vm_add_note (vm,
+                             "The zip has %s compressed, so its %s are unpacked into the work directory first; from a "
+                             "zip that only stores it (zip -0), a tar or a folder it is read where it lies.",
+                             member->name, size);
+    }
+}
+
 static void
 add_notes (struct ova *ova, struct vmf_vm *vm)
 {
     const struct vmf_disk *disk;
+    note_unpacking (ova, vm);
     for (unsigned n = 0; ova->manifest && (disk = vmf_vm_get_import_disk (vm, n)); n++)
     {
         const struct vmf_bundle_member *member = find_disk (ova, disk, NULL);
@@ -290,7 +308,7 @@ open_member (struct ova *ova, const struct vmf_bundle_member *member, const stru
 {
     static const char *const extensions[] = { ".gz", NULL };
     bool gzip = disk->place.gzip || vmf_source_has_extension (member->name, extensions);
-    if (gzip || ova->bundle->kind == VMF_BUNDLE_ZIP)
+    if (gzip || (ova->bundle->kind == VMF_BUNDLE_ZIP && !member->in_place))
     {
         const char *path = unpack (ova, member, disk, gzip, cancellable, error);
         return path ? vmf_image_new_file (path, format, NULL, NULL, error) : NULL;
@@ -333,6 +351,28 @@ open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_d
 }
 
 static bool
+ignore_chunk (const void *bytes, size_t length, void *data, GError **error)
+{
+    return true;
+}
+
+/* What no manifest vouches for, the zip does: by a CRC, which reading in place does not look at. */
+static bool
+check_crcs (struct ova *ova, GCancellable *cancellable, GError **error)
+{
+    for (guint i = 0; ova->bundle->kind == VMF_BUNDLE_ZIP && i < ova->bundle->members->len; i++)
+    {
+        const struct vmf_bundle_member *member = g_ptr_array_index (ova->bundle->members, i);
+        if (!member->in_place || vouching (ova, member)
+            || vmf_bundle_stream_zip (ova->bundle, member, ignore_chunk, NULL, cancellable, error))
+            continue;
+        g_prefix_error (error, "'%s': ", member->name);
+        return false;
+    }
+    return true;
+}
+
+static bool
 verify (struct vmf_source *base, const struct vmf_vm *vm, GCancellable *cancellable, GError **error)
 {
     struct ova *ova = (struct ova *)base;
@@ -342,7 +382,7 @@ verify (struct vmf_source *base, const struct vmf_vm *vm, GCancellable *cancella
         if (!vmf_manifest_check (ova->bundle, entry, cancellable, error))
             return false;
     }
-    return true;
+    return check_crcs (ova, cancellable, error);
 }
 
 const struct vmf_source_ops vmf_source_ova = {

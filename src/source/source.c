@@ -118,12 +118,17 @@ matches (const char *pattern, const char *text)
 }
 
 static bool
-lets_through (const struct vmf_source_filter *filter, const struct vmf_source_entry *entry)
+is_there (const struct vmf_source_filter *filter, const struct vmf_source_entry *entry)
+{
+    return matches (filter->datacenter, entry->datacenter) && matches (filter->cluster, entry->cluster)
+           && matches (filter->host, entry->host);
+}
+
+static bool
+is_such (const struct vmf_source_filter *filter, const struct vmf_source_entry *entry)
 {
     return matches (filter->name, entry->name) && matches (filter->os, entry->os_name)
-           && matches (filter->power, entry->power) && matches (filter->datacenter, entry->datacenter)
-           && matches (filter->cluster, entry->cluster) && matches (filter->host, entry->host)
-           && matches (filter->folder, entry->folder);
+           && matches (filter->power, entry->power) && matches (filter->folder, entry->folder);
 }
 
 GPtrArray *
@@ -132,8 +137,11 @@ vmf_source_list (struct vmf_source *source, const struct vmf_source_filter *filt
 {
     GPtrArray *entries = source->ops->list (source, filter, cancellable, error);
     for (guint i = entries ? entries->len : 0; i > 0; i--)
-        if (!lets_through (filter, g_ptr_array_index (entries, i - 1)))
+    {
+        const struct vmf_source_entry *entry = g_ptr_array_index (entries, i - 1);
+        if (!is_there (filter, entry) || !(source->ops->filters || is_such (filter, entry)))
             g_ptr_array_remove_index (entries, i - 1);
+    }
     return entries;
 }
 
@@ -160,6 +168,17 @@ vmf_source_check_not_gzip (const char *path, GError **error)
     g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
                  "'%s' is compressed with gzip, so it can't be read as a disk; unpack it with gunzip first", shown);
     return false;
+}
+
+const char *
+vmf_source_get_file (const struct vmf_disk *disk, GError **error)
+{
+    const char *path = disk->place.path;
+    if (disk->place.location == VMF_LOCATION_FILE && path)
+        return path;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "it is not a file ('%s') and can't be imported from here",
+                 path ? path : "");
+    return NULL;
 }
 
 static gint

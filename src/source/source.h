@@ -20,8 +20,10 @@ struct vmf_source_options
        NULL: such are refused. */
     const char *work_dir;
     const struct vmf_settings *settings; /* NULL: the defaults */
-    const char *password;                /* of a source that one logs in to; NULL: none was given */
     bool shut_down;                      /* a running machine may be shut down */
+    /* Asked by a source that one logs in to, once its address makes sense. WANTED: nobody gets in without one; else
+       NULL may come. *PASSWORD stays the callee's. NULL: there is none. */
+    bool (*ask_password) (const char *address, bool wanted, const char **password, GError **error);
 };
 
 /* Which machines `list` is to tell: patterns with * and ?, without regard to case; NULL: any. */
@@ -67,7 +69,9 @@ struct vmf_source_ops
                                 GCancellable *cancellable, GError **error);
     void (*close) (struct vmf_source *source);
 
-    /* struct vmf_source_entry*, freed with the array. FILTER spares work; vmf_source_list() applies it in any case. */
+    /* struct vmf_source_entry*, freed with the array. FILTER spares work: vmf_source_list() applies it in any case, but
+       for name, os, power, folder and tag where the source `filters` these itself, knowing more of them. */
+    bool filters;
     GPtrArray *(*list) (struct vmf_source *source, const struct vmf_source_filter *filter, GCancellable *cancellable,
                         GError **error);
 

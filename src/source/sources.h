@@ -6,8 +6,8 @@
 /* A description is never longer: readers refuse it, and it is read into memory. */
 #define VMF_SOURCE_TEXT_MAX ((size_t)16 << 20)
 
-extern const struct vmf_source_ops vmf_source_vsphere, vmf_source_ova, vmf_source_vmx, vmf_source_libvirt_xml, vmf_source_image,
-    vmf_source_ssh;
+extern const struct vmf_source_ops vmf_source_vsphere, vmf_source_ova, vmf_source_vmx, vmf_source_libvirt_xml,
+    vmf_source_image, vmf_source_ssh;
 
 /* Does PATH end with one of EXTENSIONS (NULL-terminated, ".ova"), in any case? */
 bool vmf_source_has_extension (const char *path, const char *const *extensions);
@@ -21,6 +21,9 @@ GPtrArray *vmf_source_names_in (const char *path, const char *extension);
 
 /* The first bytes of the file PATH, as many as there are up to LENGTH; the rest is 0. False: not a readable file. */
 bool vmf_source_first_bytes (const char *path, void *bytes, size_t length);
+
+/* The path of DISK, which must be a file. USAGE. Borrowed. */
+const char *vmf_source_get_file (const struct vmf_disk *disk, GError **error);
 
 /* A whole small file that the user named. Caller frees. */
 char *vmf_source_read_text (const char *path, size_t *length, GError **error);

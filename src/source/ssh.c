@@ -81,11 +81,13 @@ static struct vmf_source *
 open_source (const char *address, const struct vmf_source_options *options, GCancellable *cancellable, GError **error)
 {
     g_autofree char *user = NULL, *host = NULL;
+    const char *password = NULL;
     uint16_t port;
     struct ssh_source *source = g_new0 (struct ssh_source, 1);
-    if (vmf_ssh_parse (address, &user, &host, &port, &source->path, error))
+    if (vmf_ssh_parse (address, &user, &host, &port, &source->path, error)
+        && (!options->ask_password || options->ask_password (address, false, &password, error)))
     {
-        source->login = vmf_ssh_login_new (user, host, port, options->password, options->settings);
+        source->login = vmf_ssh_login_new (user, host, port, password, options->settings);
         source->text = vmf_ssh_read_text (source->login, source->path, &source->length, cancellable, error);
     }
     if (source->text)
@@ -109,17 +111,11 @@ open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_d
             GError **error)
 {
     struct ssh_source *source = (struct ssh_source *)base;
-    const char *name = disk->place.path, *id = disk->id ? disk->id : "";
+    const char *name = vmf_source_get_file (disk, error);
     g_autofree char *folder = g_path_get_dirname (source->path);
-    if (disk->place.location != VMF_LOCATION_FILE || !name)
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "disk %s is not a file ('%s') and can't be imported from here",
-                     id, name ? name : "");
-        return NULL;
-    }
-    struct vmf_image *image = vmf_ssh_open_disk (source->login, folder, name, cancellable, error);
+    struct vmf_image *image = name ? vmf_ssh_open_disk (source->login, folder, name, cancellable, error) : NULL;
     if (!image)
-        g_prefix_error (error, "disk %s: ", id);
+        g_prefix_error (error, "disk %s: ", disk->id ? disk->id : "");
     return image;
 }
 

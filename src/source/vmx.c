@@ -90,15 +90,9 @@ open_image (struct vmf_source *base, const struct vmf_vm *vm, const struct vmf_d
             GError **error)
 {
     struct vmx_source *source = (struct vmx_source *)base;
-    const char *name = disk->place.path;
+    const char *name = vmf_source_get_file (disk, error);
     g_autofree char *path = NULL;
-    if (disk->place.location != VMF_LOCATION_FILE || !name)
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "disk %s is not a file ('%s') and can't be imported from here",
-                     disk->id ? disk->id : "", name ? name : "");
-        return NULL;
-    }
-    const struct vmf_bundle_member *member = vmf_bundle_find (source->bundle, "", name, error);
+    const struct vmf_bundle_member *member = name ? vmf_bundle_find (source->bundle, "", name, error) : NULL;
     int fd = member ? vmf_beneath_open (source->folder, member->name, "disk", &path, error) : -1;
     if (fd < 0)
         return g_prefix_error (error, "disk %s: ", disk->id ? disk->id : ""), NULL;

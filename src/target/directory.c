@@ -3,9 +3,12 @@
  *
  * Everything is written as .FILE.vmferry-partial beside its final name: one file system, so finish only renames. The
  * partial names are the reservation too (B11): a second import of the same name into the same folder fails at create,
- * not after its copy. What --replace replaces is moved to .FILE.vmferry-old, and deleted when the new VM stands.
+ * not after its copy. The XML's, which is made first, is locked as long as its import lives, and says which that is,
+ * until the XML itself is written into it. What --replace replaces is moved to .FILE.vmferry-old, and deleted when the
+ * new VM stands.
  */
 #include "base/error.h"
+#include "base/text.h"
 #include "disk/in-use.h"
 #include "target/targets.h"
 #include "target/undo.h"
@@ -13,8 +16,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define CLAIM_LINE "vmferry import, work directory "
+
+enum
+{
+    CLAIM_MAX_BYTES = 4096,
+};
 
 /* A file that appears at finish. */
 struct piece
@@ -142,18 +153,54 @@ why_not_replaced (const char *folder, const char *file)
     return NULL;
 }
 
+/* The work directory of the import that has claimed the machine's name here; NULL: it does not say. LIVES tells whether
+   it runs. Caller frees. */
+static char *
+read_claim (const struct directory *dir, const char *xml, bool *lives)
+{
+    char text[CLAIM_MAX_BYTES] = "";
+    g_autofree char *partial = partial_name (dir->path, xml);
+    int fd = open (partial, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    *lives = fd >= 0 && flock (fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    ssize_t n = fd >= 0 ? pread (fd, text, sizeof text - 1, 0) : -1;
+    if (fd >= 0)
+        close (fd);
+    char *end = n > 0 ? strchr (text, '\n') : NULL;
+    if (!end || !g_str_has_prefix (text, CLAIM_LINE))
+        return NULL;
+    *end = '\0';
+    return vmf_text_printable (text + strlen (CLAIM_LINE), CLAIM_MAX_BYTES);
+}
+
+/* Who has PARTIAL, and what is to be done about it. */
+static char *
+claimed_sentence (const struct directory *dir, const char *partial, const char *file, const char *xml)
+{
+    bool lives;
+    g_autofree char *work = read_claim (dir, xml, &lives);
+    if (lives)
+        return g_strdup_printf (
+            "another import is making %s in %s just now (its work directory: %s); wait for its end, "
+            "or import under another name with --name",
+            file, dir->path, work ? work : "not known");
+    if (work)
+        return g_strdup_printf ("%s is there, of an import that ended early: go on with 'vmferry import --resume %s', "
+                                "clear it with 'vmferry clean --work %s', or import under another name with --name",
+                                partial, work, work);
+    return g_strdup_printf ("%s is there: another import is making %s just now, or one that was killed left it; run "
+                            "that one again or clear its work directory, or import under another name with --name",
+                            partial, file);
+}
+
 /* NULL: nothing has the names of FILE in FOLDER. Otherwise a sentence. */
 static char *
-taken_sentence (const struct directory *dir, const char *folder, const char *file)
+taken_sentence (const struct directory *dir, const char *folder, const char *file, const char *xml)
 {
     struct stat info;
     g_autofree char *final = g_build_filename (folder, file, NULL);
     g_autofree char *partial = partial_name (folder, file);
     if (lstat (partial, &info) == 0)
-        return g_strdup_printf (
-            "%s is there: another import is making %s just now, or one that was killed left it; run "
-            "that one again or clear its work directory, or import under another name with --name",
-            partial, file);
+        return claimed_sentence (dir, partial, file, xml);
     if (lstat (final, &info) != 0)
         return NULL;
     if (!dir->replace)
@@ -163,28 +210,27 @@ taken_sentence (const struct directory *dir, const char *folder, const char *fil
     return why_not_replaced (folder, file);
 }
 
-/* Calls LOOK for the folder and name of each file that this import makes, until it gives false. */
+/* Calls LOOK with why each file that this import makes cannot be made, until it gives false. */
 static bool
-each_file (struct directory *dir, const struct vmf_vm *vm, const struct vmf_target_disk_wish *wishes, unsigned n_disks,
-           bool (*look) (struct directory *dir, const char *folder, const char *file, void *data), void *data)
+each_taken (struct directory *dir, const struct vmf_vm *vm, const struct vmf_target_disk_wish *wishes, unsigned n_disks,
+            bool (*look) (const char *taken, void *data), void *data)
 {
-    for (unsigned i = 0; i < n_disks; i++)
+    g_autofree char *xml = g_strconcat (vm->name, ".xml", NULL);
+    for (unsigned i = 0; i <= n_disks; i++)
     {
-        g_autofree char *folder = folder_of (dir, &wishes[i]);
-        g_autofree char *file = vmf_target_disk_name (vm->name, i, wishes[i].format);
-        if (!look (dir, folder, file, data))
+        g_autofree char *folder = i < n_disks ? folder_of (dir, &wishes[i]) : g_strdup (dir->path);
+        g_autofree char *file = i < n_disks ? vmf_target_disk_name (vm->name, i, wishes[i].format) : g_strdup (xml);
+        g_autofree char *taken = taken_sentence (dir, folder, file, xml);
+        if (taken && !look (taken, data))
             return false;
     }
-    g_autofree char *xml = g_strconcat (vm->name, ".xml", NULL);
-    return look (dir, dir->path, xml, data);
+    return true;
 }
 
 static bool
-find_taken (struct directory *dir, const char *folder, const char *file, void *data)
+add_taken (const char *taken, void *findings)
 {
-    g_autofree char *taken = taken_sentence (dir, folder, file);
-    if (taken)
-        vmf_findings_add (data, VMF_FINDING_BLOCKING, "%s", taken);
+    vmf_findings_add (findings, VMF_FINDING_BLOCKING, "%s", taken);
     return true;
 }
 
@@ -208,17 +254,15 @@ check (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_targ
     }
     vmf_space_report (space, findings);
     if (!problem)
-        each_file (dir, vm, wishes, n_disks, find_taken, findings);
+        each_taken (dir, vm, wishes, n_disks, add_taken, findings);
     return true;
 }
 
 static bool
-fail_taken (struct directory *dir, const char *folder, const char *file, void *data)
+fail_taken (const char *taken, void *error)
 {
-    g_autofree char *taken = taken_sentence (dir, folder, file);
-    if (taken)
-        g_set_error (data, VMF_ERROR, VMF_ERROR_EXISTS, "%s", taken);
-    return !taken;
+    g_set_error (error, VMF_ERROR, VMF_ERROR_EXISTS, "%s", taken);
+    return false;
 }
 
 static bool
@@ -258,6 +302,40 @@ create_disk (struct directory *dir, const char *name, const struct vmf_target_di
     return disk;
 }
 
+static bool
+write_text (int fd, const char *path, const char *text, GError **error)
+{
+    size_t length = strlen (text);
+    ssize_t n = ftruncate (fd, 0) == 0 && lseek (fd, 0, SEEK_SET) == 0 ? 0 : -1;
+    for (size_t at = 0; at < length && n >= 0; at += (size_t)n)
+        n = write (fd, text + at, length - at);
+    if (n < 0)
+        g_set_error (error, VMF_ERROR, errno == ENOSPC ? VMF_ERROR_NO_SPACE : VMF_ERROR_FAILED, "cannot write %s: %s",
+                     path, g_strerror (errno));
+    return n >= 0;
+}
+
+/* The XML's piece, made before the others: from here on the machine's name is this import's. Where two begin at once,
+   one of them makes it. */
+static bool
+claim_name (struct directory *dir, const struct vmf_vm *vm, GError **error)
+{
+    g_autofree char *xml = g_strconcat (vm->name, ".xml", NULL);
+    g_autoptr (GError) why = NULL;
+    const struct piece *piece = add_piece (dir, dir->path, xml, 0644, &why);
+    g_autofree char *line = g_strconcat (CLAIM_LINE, dir->work_dir, "\n", NULL);
+    if (g_error_matches (why, VMF_ERROR, VMF_ERROR_EXISTS))
+    {
+        g_autofree char *partial = partial_name (dir->path, xml), *taken = claimed_sentence (dir, partial, xml, xml);
+        g_set_error (error, VMF_ERROR, VMF_ERROR_EXISTS, "%s", taken);
+        return false;
+    }
+    if (!piece)
+        return g_propagate_error (error, g_steal_pointer (&why)), false;
+    flock (piece->fd, LOCK_EX | LOCK_NB); /* where there are no locks, it looks like a dead import's to others */
+    return write_text (piece->fd, piece->partial, line, error);
+}
+
 static GPtrArray *
 create (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_target_disk_wish *wishes, unsigned n_disks,
         GCancellable *cancellable, GError **error)
@@ -267,9 +345,8 @@ create (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_tar
     g_autofree char *problem = vmf_target_name_problem (vm->name);
     if (problem)
         return g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "%s", problem), NULL;
-    g_autofree char *xml = g_strconcat (vm->name, ".xml", NULL);
-    if (!each_file (dir, vm, wishes, n_disks, fail_taken, error) || !(dir->undo = vmf_undo_open (dir->work_dir, error))
-        || !make_folder (dir, dir->path, error))
+    if (!each_taken (dir, vm, wishes, n_disks, fail_taken, error) || !(dir->undo = vmf_undo_open (dir->work_dir, error))
+        || !make_folder (dir, dir->path, error) || !claim_name (dir, vm, error))
         return NULL;
     for (unsigned i = 0; i < n_disks; i++)
     {
@@ -283,7 +360,8 @@ create (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_tar
             return NULL;
         g_ptr_array_add (disks, disk);
     }
-    return add_piece (dir, dir->path, xml, 0644, error) ? g_steal_pointer (&disks) : NULL;
+    g_ptr_array_add (dir->pieces, g_ptr_array_steal_index (dir->pieces, 0)); /* the XML is the last to appear */
+    return g_steal_pointer (&disks);
 }
 
 /* A piece that an import made before it was killed. */
@@ -317,21 +395,10 @@ adopt (struct vmf_target *target, const struct vmf_vm *vm, const GPtrArray *disk
         if (!adopt_piece (dir, g_strdup (disk->path), g_strdup (disk->final_path), error))
             return false;
     }
-    return dir->undo
-           && adopt_piece (dir, partial_name (dir->path, xml), g_build_filename (dir->path, xml, NULL), error);
-}
-
-static bool
-write_text (int fd, const char *path, const char *text, GError **error)
-{
-    size_t length = strlen (text);
-    ssize_t n = ftruncate (fd, 0) == 0 && lseek (fd, 0, SEEK_SET) == 0 ? 0 : -1;
-    for (size_t at = 0; at < length && n >= 0; at += (size_t)n)
-        n = write (fd, text + at, length - at);
-    if (n < 0)
-        g_set_error (error, VMF_ERROR, errno == ENOSPC ? VMF_ERROR_NO_SPACE : VMF_ERROR_FAILED, "cannot write %s: %s",
-                     path, g_strerror (errno));
-    return n >= 0;
+    if (!dir->undo || !adopt_piece (dir, partial_name (dir->path, xml), g_build_filename (dir->path, xml, NULL), error))
+        return false;
+    flock (((struct piece *)g_ptr_array_index (dir->pieces, dir->pieces->len - 1))->fd, LOCK_EX | LOCK_NB);
+    return true;
 }
 
 /* Gives a piece its final name. What had it before is moved aside, and is trash once all is done. */

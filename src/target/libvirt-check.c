@@ -2,6 +2,7 @@
 /* The libvirt target's preflight (B10, B11): what would clash or be missing, found before a byte moves. */
 #include "base/error.h"
 #include "base/text.h"
+#include "target/claim.h"
 #include "target/libvirt-host.h"
 
 #include <string.h>
@@ -118,6 +119,31 @@ check_macs (struct vmf_libvirt *host, GPtrArray *domains, const struct vmf_vm *v
     }
 }
 
+char *
+vmf_libvirt_claim_name (const struct vmf_libvirt *host, const struct vmf_vm *vm, unsigned n, char **what)
+{
+    /* Two ways to write the same hypervisor of this host. */
+    const char *address = host->base.address, *plus = g_str_has_prefix (address, "qemu+unix:") ? "qemu+unix:" : "qemu:";
+    const char *rest = g_str_has_prefix (address, plus) ? address + strlen (plus) : address;
+    g_autofree char *uuid = vm->uuid ? g_ascii_strdown (vm->uuid, -1) : NULL;
+    if (n > 0 && !uuid)
+        return NULL;
+    *what = n > 0 ? g_strdup_printf ("a domain with the UUID %s", uuid) : g_strdup_printf ("a domain '%s'", vm->name);
+    return g_strdup_printf ("%s %s %s", rest, n > 0 ? "uuid" : "name", n > 0 ? uuid : vm->name);
+}
+
+static void
+check_claims (const struct vmf_libvirt *host, const struct vmf_vm *vm, GPtrArray *findings)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS (host->claims); i++)
+    {
+        g_autofree char *what = NULL, *name = vmf_libvirt_claim_name (host, vm, i, &what);
+        g_autofree char *held = name ? vmf_claim_holder (name, what) : NULL;
+        if (held)
+            vmf_findings_add (findings, VMF_FINDING_BLOCKING, "%s", held);
+    }
+}
+
 bool
 vmf_libvirt_check_clashes (struct vmf_libvirt *host, const struct vmf_vm *vm, GPtrArray *findings, GError **error)
 {
@@ -228,6 +254,7 @@ vmf_libvirt_check (struct vmf_libvirt *host, const struct vmf_vm *vm, const stru
     }
     if (!vmf_libvirt_check_clashes (host, vm, findings, error))
         return false;
+    check_claims (host, vm, findings);
     g_autoptr (GHashTable) stopped = g_hash_table_new (g_str_hash, g_str_equal);
     for (guint i = 0; i < vm->nics->len; i++)
     {

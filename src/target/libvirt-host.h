@@ -26,7 +26,12 @@ struct vmf_libvirt
     GPtrArray *pools; /* char*: where volumes were created, refreshed at finish */
     bool adopted;     /* an import that was killed goes on: its domain may stand already */
     char *first_path; /* of the first disk: by it our domain is known again */
+    int claims[2];    /* claim.h: of the name and the UUID, from create or adopt on; -1: none */
 };
+
+/* The name of VM's claim N (claim.h) on HOST: 0 is for its name, 1 for its UUID; NULL where it has none yet. *WHAT gets
+   what is claimed, for messages. Caller frees both. */
+char *vmf_libvirt_claim_name (const struct vmf_libvirt *host, const struct vmf_vm *vm, unsigned n, char **what);
 
 /* libvirt's last error, behind WHAT ("cannot look up pool 'x'"); its codes as ours. Always false. */
 bool vmf_libvirt_fail (GError **error, const char *format, ...) G_GNUC_PRINTF (2, 3);

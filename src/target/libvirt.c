@@ -6,6 +6,7 @@
  * where libvirtd was restarted meanwhile: an import takes hours.
  */
 #include "base/error.h"
+#include "target/claim.h"
 #include "target/libvirt-host.h"
 
 #include <errno.h>
@@ -32,6 +33,7 @@ libvirt_open (const char *address, const struct vmf_target_options *options, GEr
     host->work_dir = g_strdup (options->work_dir);
     host->replace = options->replace;
     host->pools = g_ptr_array_new_with_free_func (g_free);
+    host->claims[0] = host->claims[1] = -1;
     return &host->base;
 }
 
@@ -42,6 +44,9 @@ libvirt_close (struct vmf_target *target)
     if (host->connection)
         virConnectClose (host->connection);
     vmf_undo_free (host->undo);
+    for (size_t i = 0; i < G_N_ELEMENTS (host->claims); i++)
+        if (host->claims[i] >= 0)
+            close (host->claims[i]);
     g_ptr_array_unref (host->pools);
     g_free (host->first_path);
     g_free (host->base.address);
@@ -69,6 +74,19 @@ check (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_targ
 {
     struct vmf_libvirt *host = (struct vmf_libvirt *)target;
     return reconnect (host, error) && vmf_libvirt_check (host, vm, wishes, n_disks, findings, error);
+}
+
+/* From here on no other import makes a domain of VM's name or UUID: until finish libvirt itself knows of neither. */
+static bool
+claim (struct vmf_libvirt *host, const struct vmf_vm *vm, GError **error)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS (host->claims); i++)
+    {
+        g_autofree char *what = NULL, *name = vmf_libvirt_claim_name (host, vm, i, &what);
+        if (name && (host->claims[i] = vmf_claim_take (name, what, error)) < 0)
+            return false;
+    }
+    return true;
 }
 
 /* The first blocking finding as an error. */
@@ -190,7 +208,7 @@ create (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_tar
     g_autofree char *problem = vmf_target_name_problem (vm->name);
     if (problem)
         return g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "%s", problem), NULL;
-    if (!reconnect (host, error) || !no_clash (host, vm, error)
+    if (!reconnect (host, error) || !claim (host, vm, error) || !no_clash (host, vm, error)
         || !(host->undo = vmf_undo_open (host->work_dir, error)))
         return NULL;
     for (unsigned i = 0; i < n_disks; i++)
@@ -227,7 +245,8 @@ adopt (struct vmf_target *target, const struct vmf_vm *vm, const GPtrArray *disk
         host->first_path = g_strdup (((struct vmf_target_disk *)g_ptr_array_index (disks, 0))->final_path);
     g_ptr_array_add (host->pools, g_strdup (host->pool));
     host->adopted = true;
-    return reconnect (host, error) && (host->undo = vmf_undo_reopen (host->work_dir, error)) != NULL;
+    return reconnect (host, error) && claim (host, vm, error)
+           && (host->undo = vmf_undo_reopen (host->work_dir, error)) != NULL;
 }
 
 static bool

@@ -107,6 +107,15 @@ add_did (struct vmf_undo *undo, const char *kind, const char *path, GError **err
     return vmf_undo_add (undo, line, error);
 }
 
+/* Behind a "do" that somebody else was quicker with: what has the name now was never ours. */
+static bool
+add_never_did (struct vmf_undo *undo, const char *kind, GError **error)
+{
+    json_t *line = json_pack ("{s:s}", "did", kind);
+    vmf_undo_id_to_json (&(struct vmf_undo_id){ 0 }, line);
+    return vmf_undo_add (undo, line, error);
+}
+
 static void
 set_errno_error (GError **error, const char *what, const char *path)
 {
@@ -130,8 +139,13 @@ vmf_undo_create_file (struct vmf_undo *undo, const char *path, mode_t mode, GErr
     if (!add_do (undo, "file", path, error))
         return -1;
     int fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    bool taken = fd < 0 && errno == EEXIST;
     if (fd < 0)
-        return set_errno_error (error, "create", path), -1;
+        set_errno_error (error, "create", path);
+    if (taken)
+        add_never_did (undo, "file", NULL);
+    if (fd < 0)
+        return -1;
     if (add_did (undo, "file", path, error) && vmf_undo_sync_parent (path, error))
         return fd;
     close (fd);
@@ -144,7 +158,8 @@ vmf_undo_create_dir (struct vmf_undo *undo, const char *path, GError **error)
     if (!add_do (undo, "dir", path, error))
         return false;
     if (mkdir (path, 0777) != 0)
-        return set_errno_error (error, "make the directory", path), false;
+        return errno == EEXIST ? add_never_did (undo, "dir", error)
+                               : (set_errno_error (error, "make the directory", path), false);
     return add_did (undo, "dir", path, error) && vmf_undo_sync_parent (path, error);
 }
 

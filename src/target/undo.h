@@ -45,6 +45,7 @@ bool vmf_undo_add (struct vmf_undo *undo, json_t *line, GError **error);
 
 /* A new file, empty, open for writing; EXISTS where PATH is there. -1 on error. */
 int vmf_undo_create_file (struct vmf_undo *undo, const char *path, mode_t mode, GError **error);
+/* Somebody who was quicker is no error. */
 bool vmf_undo_create_dir (struct vmf_undo *undo, const char *path, GError **error);
 /* EXISTS where TO is there; never replaces. */
 bool vmf_undo_rename (struct vmf_undo *undo, const char *from, const char *to, GError **error);

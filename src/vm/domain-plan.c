@@ -222,6 +222,21 @@ list_machine_changes (const struct domain *domain, GPtrArray *changes)
                 "recovery key");
 }
 
+static void
+list_nic_change (const struct domain *domain, const struct vmf_nic *nic, GPtrArray *changes)
+{
+    const char *model = vmf_domain_nic_model (domain), *shown = nic->id ? nic->id : "?";
+    if (nic->added && !nic->keep_out)
+        change (changes, "a network card was added, a %s: the source says nothing of network cards", model);
+    else if (nic->added)
+        return;
+    else if (nic->keep_out)
+        change (changes, "network card %s is left out", shown);
+    else if (!nic->model || g_ascii_strcasecmp (nic->model, model) != 0)
+        change (changes, "network card %s is a %s; on the source it was %s", shown, model,
+                nic->model ? nic->model : "of a model that is not said");
+}
+
 GPtrArray *
 vmf_vm_list_changes (const struct vmf_vm *vm, const struct vmf_domain_plan *plan)
 {
@@ -230,16 +245,7 @@ vmf_vm_list_changes (const struct vmf_vm *vm, const struct vmf_domain_plan *plan
     vmf_domain_decide (&domain, vm, plan);
     list_machine_changes (&domain, changes);
     list_disk_changes (&domain, changes);
-    const char *model = vmf_domain_nic_model (&domain);
     for (unsigned i = 0; i < vm->nics->len; i++)
-    {
-        const struct vmf_nic *nic = vm->nics->pdata[i];
-        const char *shown = nic->id ? nic->id : "?";
-        if (nic->keep_out)
-            change (changes, "network card %s is left out", shown);
-        else if (!nic->model || g_ascii_strcasecmp (nic->model, model) != 0)
-            change (changes, "network card %s is a %s; on the source it was %s", shown, model,
-                    nic->model ? nic->model : "of a model that is not said");
-    }
+        list_nic_change (&domain, vm->nics->pdata[i], changes);
     return changes;
 }

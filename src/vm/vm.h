@@ -122,6 +122,7 @@ struct vmf_nic
     unsigned boot_order;
     bool disconnected; /* the cable is not plugged in */
     bool keep_out;
+    bool added; /* the source knows of no network card: this one is for the new machine */
 };
 
 struct vmf_vm

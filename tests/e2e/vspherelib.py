@@ -34,8 +34,9 @@ class Case:
         self.base = ["--password-file", vcenter.password_file]
         self.set = ["--set", "vsphere.known_hosts=" + (folder / "pins"), "--set", "vddk.lib.dir=" + double.directory]
 
-    def address(self, scheme="vpx", path="DC0/DC0_H0", **how):
-        return self.vc.url(scheme, path, **how)
+    def address(self, **how):
+        """libvirt's, of the server, or of a host of the vCenter."""
+        return self.vc.url("esx", "", **how) if self.vc.model == "esx" else self.vc.url("vpx", "DC0/DC0_H0", **how)
 
     def run(self, *words, env=None, source=None, to=None):
         """vmferry import, its exit status, summary and standard error."""
@@ -164,7 +165,7 @@ def run_case(shared, case):
         return False
 
 
-def main(usage, cases, only_real=(), more_machines=lambda folder: []):
+def main(usage, cases, only_real=(), more_machines=lambda folder: [], model="vpx"):
     """Runs CASES by name in the quick lane; those of ONLY_REAL in the lane real, and never both."""
     parser = argparse.ArgumentParser(usage=usage)
     parser.add_argument("cases", nargs="*")
@@ -176,13 +177,13 @@ def main(usage, cases, only_real=(), more_machines=lambda folder: []):
     adopt_orphans()
     with Folder(options.lane) as folder:
         print("1..%d" % len(chosen))
-        return run_cases(chosen, folder, os.path.join(lab("lab", "bios"), "sda.raw"), more_machines(folder))
+        return run_cases(chosen, folder, os.path.join(lab("lab", "bios"), "sda.raw"), more_machines(folder), model)
 
 
-def run_cases(cases, folder, guest, more):
+def run_cases(cases, folder, guest, more, model):
     failed = 0
     plain = make_disk(folder / "plain.raw", random.Random(20240917), [("data", 768 << 10), ("hole", 256 << 10)], 512)
-    with Vcenter(machines=machines(guest, plain) + more, lease_timeout="8s") as vcenter, vddk.Double(vcenter) as double:
+    with Vcenter(machines=machines(guest, plain) + more, model=model, lease_timeout="8s") as vcenter, vddk.Double(vcenter) as double:
         shared = Case(folder, vcenter, double)
         for number, case in enumerate(cases, 1):
             begin = time.monotonic()

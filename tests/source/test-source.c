@@ -180,6 +180,72 @@ test_ova_zip (void)
     g_assert_null (g_dir_read_name (dir));
 }
 
+/* Where the disk of the bundle at ADDRESS is read from, and what its machine's notes say. Callers free. */
+static char *
+place_of_disk (const char *address, bool *noted)
+{
+    GError *error = NULL;
+    g_autoptr (vmf_source) source = open_source (address, &error);
+    g_autoptr (vmf_vm) vm = source->ops->describe (source, NULL, NULL, &error);
+    g_autoptr (vmf_image) image = source->ops->image (source, vm, vmf_vm_get_import_disk (vm, 0), NULL, &error);
+    g_assert_no_error (error);
+    *noted = false;
+    for (guint i = 0; i < vm->notes->len; i++)
+        *noted = *noted || strstr (g_ptr_array_index (vm->notes, i), "unpacked into the work directory");
+    return g_strdup (image->path);
+}
+
+/* A zip's stored disk is read in place, however the archive says where that is; a compressed one is unpacked, and said
+   to be. */
+static void
+test_ova_zip_in_place (void)
+{
+    static const char *const ways[] = { "plain", "comment", "zip64", "streamed", "deflated" };
+    static const char script[] =
+        "import os, sys, zipfile\n"
+        "way, out, names = sys.argv[1], sys.argv[2], sys.argv[3:]\n"
+        "if way == 'streamed':\n" /* sizes behind the data, in a record that is not the local header */
+        "    class Pipe:\n"
+        "        def __init__(self, file): self.file = file\n"
+        "        def write(self, data): return self.file.write(data)\n"
+        "        def flush(self): self.file.flush()\n"
+        "    target = Pipe(open(out, 'wb'))\n"
+        "else:\n"
+        "    target = out\n"
+        "method = zipfile.ZIP_DEFLATED if way == 'deflated' else zipfile.ZIP_STORED\n"
+        "with zipfile.ZipFile(target, 'w', method) as z:\n"
+        "    for name in names:\n"
+        "        with z.open(os.path.basename(name), 'w', force_zip64=way == 'zip64') as to, open(name, 'rb') as "
+        "file:\n"
+        "            to.write(file.read())\n"
+        "    if way == 'comment': z.comment = b'a comment of some length'\n";
+    g_autofree char *in = make_case ("zip-ways", "web01-disk1.vmdk");
+    g_autofree char *ovf = g_build_filename (in, "web01.ovf", NULL),
+                    *disk = g_build_filename (in, "web01-disk1.vmdk", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS (ways); i++)
+    {
+        bool noted, deflated = strcmp (ways[i], "deflated") == 0;
+        g_autofree char *name = g_strconcat (ways[i], ".zip", NULL), *zip = path_to (name);
+        g_free (fixture_run ("python3", "-c", script, ways[i], zip, ovf, disk, NULL));
+        assert_imports (zip, "ova", "web01");
+        g_autofree char *place = place_of_disk (zip, &noted), *real = realpath (zip, NULL);
+        g_assert_true ((strcmp (place, real) == 0) == !deflated);
+        g_assert_true (noted == deflated);
+    }
+}
+
+/* Without a manifest it is the zip's own CRC that tells a damaged disk. */
+static void
+test_ova_zip_damaged (void)
+{
+    g_autofree char *zip = path_to ("plain.zip"), *bytes = NULL;
+    gsize length;
+    g_assert_true (g_file_get_contents (zip, &bytes, &length, NULL));
+    bytes[length / 2] ^= 1;
+    g_assert_true (g_file_set_contents (zip, bytes, (gssize)length, NULL));
+    assert_fails (zip, VMF_ERROR_CORRUPT, "damaged");
+}
+
 /* PITFALLS 39 */
 static void
 test_ova_tolerant_names (void)
@@ -492,6 +558,10 @@ test_image (void)
     GError *error = NULL;
     g_autofree char *raw = path_to ("pattern.raw"), *odd = path_to ("odd.name");
     assert_imports (raw, "image", "pattern");
+    g_autoptr (vmf_source) bare = vmf_source_open (raw, &(struct vmf_source_options){ 0 }, NULL, &error);
+    g_autoptr (vmf_vm) vm = bare->ops->describe (bare, NULL, NULL, &error);
+    g_assert_cmpuint (vm->nics->len, ==, 1); /* users expect a network */
+    g_assert_true (((struct vmf_nic *)g_ptr_array_index (vm->nics, 0))->added);
     g_autofree char *o1 = fixture_run ("qemu-img", "convert", "-f", "raw", "-O", "vdi", raw, odd, NULL);
     assert_fails (odd, VMF_ERROR_USAGE, "--format");
     struct vmf_source_options options = { .format = "vdi" };
@@ -637,6 +707,8 @@ main (int argc, char **argv)
     g_test_add_func ("/source/ova-long-names", test_ova_long_names);
     g_test_add_func ("/source/ova-folder", test_ova_folder);
     g_test_add_func ("/source/ova-zip", test_ova_zip);
+    g_test_add_func ("/source/ova-zip-in-place", test_ova_zip_in_place);
+    g_test_add_func ("/source/ova-zip-damaged", test_ova_zip_damaged);
     g_test_add_func ("/source/ova-tolerant-names", test_ova_tolerant_names);
     g_test_add_func ("/source/ova-gz", test_ova_gz);
     g_test_add_func ("/source/manifest", test_manifest);

@@ -5,10 +5,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glib-unix.h>
+#include <glib/gstdio.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct setup
@@ -284,7 +287,11 @@ two_imports_of_one_name (struct setup *s, const void *data)
     g_autoptr (vmf_target) second = open_target (s);
     g_assert_null (second->ops->create (second, s->vm, s->wishes, 2, NULL, &error));
     g_assert_error (error, VMF_ERROR, VMF_ERROR_EXISTS);
-    g_assert_nonnull (strstr (error->message, "another import"));
+    g_assert_nonnull (strstr (error->message, "another import is making web01.xml"));
+    g_assert_nonnull (strstr (error->message, first_work));
+    g_autoptr (GPtrArray) findings = vmf_findings_new ();
+    g_assert_true (second->ops->check (second, s->vm, s->wishes, 2, findings, NULL));
+    assert_finding (findings, VMF_FINDING_BLOCKING, first_work, "just now", NULL);
     g_assert_true (second->ops->abort (second, NULL));
     g_autofree char *made = first->ops->finish (first, s->vm, "<domain/>", NULL);
     g_assert_nonnull (made);
@@ -494,15 +501,131 @@ leaves_what_came_after (struct setup *s, const void *data)
         g_autofree char *list = g_build_filename (s->work, "undo", NULL), *text = NULL;
         empty_folders (s);
         g_assert_true (dies_at (n + 1, import_in_child, s));
-        hit = g_file_get_contents (list, &text, NULL, NULL) && strstr (text, "sda.qcow2") && !strstr (text, "did");
+        const char *line = g_file_get_contents (list, &text, NULL, NULL) ? strstr (text, "sda.qcow2") : NULL;
+        hit = line && !strstr (line, "did");
         if (!hit)
             g_assert_true (vmf_target_undo_leftovers (s->work, NULL, NULL));
     }
     g_autofree char *before = names_in (s->folder);
     put (s->folder, ".web01-sda.qcow2.vmferry-partial", "somebody's");
     g_assert_true (vmf_target_undo_leftovers (s->work, NULL, NULL));
-    g_assert_cmpstr (before, ==, "");
+    g_assert_cmpstr (before, ==, ".web01.xml.vmferry-partial");
     assert_names (s, ".web01-sda.qcow2.vmferry-partial||");
+}
+
+static void
+claim_the_name (void *data)
+{
+    struct setup *s = data;
+    g_autofree char *path = g_build_filename (s->folder, ".web01.xml.vmferry-partial", NULL);
+    int fd = open (path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    s->took = fd >= 0;
+    if (fd >= 0)
+        close (fd);
+}
+
+/* Another import was quicker with the name, at any step: its file is not taken away, empty as it is at first. */
+static void
+loses_the_name_at_each_step (struct setup *s, const void *data)
+{
+    unsigned lost = 0, step = 0;
+    for (bool seen = true; seen;)
+    {
+        empty_folders (s);
+        s->took = false;
+        faults = (struct faults){ .hook_at = ++step, .hook = claim_the_name, .hook_data = s };
+        bool good = import (s);
+        seen = faults.calls >= step;
+        faults = (struct faults){ 0 };
+        g_autofree char *partial = g_build_filename (s->folder, ".web01.xml.vmferry-partial", NULL);
+        g_assert_true (g_file_test (partial, G_FILE_TEST_EXISTS) == s->took);
+        lost += !good;
+    }
+    g_assert_cmpuint (lost, >, 0);
+}
+
+/* The claim of an import that was killed: a new one is told whose it is, and that one can be cleared or go on. */
+static void
+says_whose_dead_claim_it_is (struct setup *s, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GPtrArray) findings = vmf_findings_new ();
+    unsigned n = 1;
+    g_autofree char *dead_work = g_strdup (s->work), *names = NULL;
+    while (!names || !strstr (names, "sdb.raw"))
+    {
+        g_free (names);
+        g_assert_true (vmf_target_undo_leftovers (s->work, NULL, &error));
+        g_assert_true (dies_at (n++, import_in_child, s));
+        names = all_names (s);
+    }
+    s->work = (g_free (s->work), new_folder ());
+    g_autoptr (vmf_target) target = open_target (s);
+    g_assert_true (target->ops->check (target, s->vm, s->wishes, 2, findings, NULL));
+    g_autofree char *go_on = g_strdup_printf ("vmferry import --resume %s'", dead_work);
+    g_autofree char *clear = g_strdup_printf ("vmferry clean --work %s'", dead_work);
+    assert_finding (findings, VMF_FINDING_BLOCKING, go_on, clear, NULL);
+    g_assert_true (vmf_target_undo_leftovers (dead_work, NULL, &error));
+    g_assert_true (import (s));
+    assert_names (s, finished);
+    remove_tree (dead_work);
+}
+
+enum
+{
+    RIVALS = 4,
+    RACES = 25,
+};
+
+/* One of several that start at once: 0 where it won, 1 where it was told who did. */
+static int
+race (struct setup *s, unsigned number, int start_fd)
+{
+    g_autoptr (GError) error = NULL;
+    char byte;
+    g_autofree char *works = g_steal_pointer (&s->work);
+    s->work = g_strdup_printf ("%s/%u", works, number);
+    g_mkdir (s->work, 0700);
+    g_autoptr (vmf_target) target = open_target (s);
+    if (read (start_fd, &byte, 1) != 0) /* ends when the parent closes it */
+        return 2;
+    g_autoptr (GPtrArray) disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, &error);
+    if (disks)
+        return target->ops->finish (target, s->vm, "<new/>", NULL) ? 0 : 2;
+    bool told = g_error_matches (error, VMF_ERROR, VMF_ERROR_EXISTS);
+    return target->ops->abort (target, NULL) && told ? 1 : 2;
+}
+
+static void
+one_of_several_wins (struct setup *s, const void *data)
+{
+    for (unsigned n = 0; n < RACES; n++)
+    {
+        int start[2], won = 0, status;
+        pid_t rivals[RIVALS];
+        empty_folders (s);
+        g_assert_true (g_unix_open_pipe (start, FD_CLOEXEC, NULL));
+        for (unsigned i = 0; i < RIVALS; i++)
+            if ((rivals[i] = fork ()) == 0)
+            {
+                close (start[1]);
+                _exit (race (s, i, start[0]));
+            }
+        close (start[0]);
+        close (start[1]);
+        for (unsigned i = 0; i < RIVALS; i++)
+        {
+            g_assert_cmpint (waitpid (rivals[i], &status, 0), ==, rivals[i]);
+            g_assert_true (WIFEXITED (status) && WEXITSTATUS (status) < 2);
+            won += WEXITSTATUS (status) == 0;
+        }
+        g_assert_cmpint (won, ==, 1);
+        g_autofree char *folder = names_in (s->folder), *other = names_in (s->other);
+        g_assert_cmpstr (folder, ==, "web01-sda.qcow2 web01.xml");
+        g_assert_cmpstr (other, ==, "web01-sdb.raw");
+        remove_tree (s->work);
+        g_mkdir (s->work, 0700);
+    }
 }
 
 static void
@@ -567,6 +690,9 @@ main (int argc, char **argv)
     ADD ("/target/directory/loses-the-race-at-finish", NULL, loses_the_race_at_finish);
     ADD ("/target/directory/loses-the-race-at-each-step", NULL, loses_the_race_at_each_step);
     ADD ("/target/directory/two-imports-of-one-name", NULL, two_imports_of_one_name);
+    ADD ("/target/directory/loses-the-name-at-each-step", NULL, loses_the_name_at_each_step);
+    ADD ("/target/directory/says-whose-dead-claim-it-is", NULL, says_whose_dead_claim_it_is);
+    ADD ("/target/directory/one-of-several-wins", NULL, one_of_several_wins);
     ADD ("/target/directory/never-replaces-what-is-in-use", NULL, never_replaces_what_is_in_use);
     ADD ("/target/directory/says-that-an-old-file-is-left", NULL, says_that_an_old_file_is_left);
     ADD ("/target/directory/says-what-it-could-not-delete", NULL, says_what_it_could_not_delete);

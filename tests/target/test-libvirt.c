@@ -5,10 +5,12 @@
 #include "libvirt-support.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char finished[] = "web01|web01-sda.qcow2 web01-sdb.raw|web01-sda.qcow2 web01-sdb.raw";
@@ -359,6 +361,68 @@ clears_when_the_pool_is_back (struct lab *lab, const void *data)
     lab_assert_state (lab, "||");
 }
 
+/* B11: a machine's name is one import's from its start, also where its volumes would go elsewhere or replace the old.
+ */
+static void
+two_imports_of_one_name (struct lab *lab, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autofree char *first_work = lab->work, *pid = g_strdup_printf ("process %d", (int)getpid ());
+    struct vmf_target *first = lab_open (lab);
+    g_autoptr (GPtrArray) disks = first->ops->create (first, lab->vm, lab->wishes, 2, NULL, NULL);
+    lab->work = new_folder ();
+    lab->wishes[0].format = "raw";
+    lab->wishes[1].format = "qcow2";
+    lab->replace = true;
+    g_autoptr (vmf_target) second = lab_open (lab);
+    g_autoptr (GPtrArray) findings = lab_check (lab);
+    assert_finding (findings, VMF_FINDING_BLOCKING, "a domain 'web01' is being made by another import", pid, NULL);
+    g_assert_null (second->ops->create (second, lab->vm, lab->wishes, 2, NULL, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_EXISTS);
+    g_assert_nonnull (strstr (error->message, pid));
+    g_assert_true (second->ops->abort (second, NULL));
+    lab_assert_state (lab, "|web01-sda.qcow2 web01-sdb.raw|web01-sda.qcow2 web01-sdb.raw");
+    g_assert_true (first->ops->abort (first, NULL));
+    vmf_target_close (first);
+    remove_tree (first_work);
+    g_clear_error (&error);
+    g_assert_true (lab_import (lab, &error)); /* nothing of the claim stays */
+    g_assert_no_error (error);
+}
+
+/* The same UUID under another name; and a killed import's claims go with it. */
+static void
+claims_its_uuid (struct lab *lab, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    lab->vm->uuid = g_strdup ("4F7A1C6E-0a3b-4c5d-8e9f-001122334455");
+    int pipes[2];
+    char byte = 0;
+    g_assert_cmpint (pipe (pipes), ==, 0);
+    pid_t pid = fork ();
+    if (pid == 0)
+    {
+        g_autoptr (vmf_target) target = lab_open (lab);
+        g_autoptr (GPtrArray) disks = target->ops->create (target, lab->vm, lab->wishes, 2, NULL, NULL);
+        _exit (disks && write (pipes[1], "x", 1) == 1 && pause () == 0 ? 0 : 1);
+    }
+    close (pipes[1]);
+    g_assert_cmpint (read (pipes[0], &byte, 1), ==, 1);
+    g_autofree char *dead_work = lab->work, *shown = g_strdup_printf ("process %d", (int)pid);
+    lab->work = new_folder ();
+    lab->vm->name = (g_free (lab->vm->name), g_strdup ("other"));
+    g_autoptr (GPtrArray) findings = lab_check (lab);
+    assert_finding (findings, VMF_FINDING_BLOCKING, "UUID 4f7a1c6e-0a3b-4c5d-8e9f-001122334455", shown, NULL);
+    kill (pid, SIGKILL);
+    g_assert_cmpint (waitpid (pid, NULL, 0), ==, pid);
+    g_assert_true (vmf_target_undo_leftovers (dead_work, NULL, &error));
+    g_autoptr (GPtrArray) now = lab_check (lab);
+    assert_not_blocked (now);
+    lab_assert_state (lab, "||");
+    close (pipes[0]);
+    remove_tree (dead_work);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -369,6 +433,8 @@ main (int argc, char **argv)
     lab_add ("/target/libvirt/disks-in-pools-of-their-own", NULL, disks_in_pools_of_their_own);
     lab_add ("/target/libvirt/refused-definition-leaves-nothing", NULL, refused_definition_leaves_nothing);
     lab_add ("/target/libvirt/name-taken-meanwhile", NULL, name_taken_meanwhile);
+    lab_add ("/target/libvirt/two-imports-of-one-name", NULL, two_imports_of_one_name);
+    lab_add ("/target/libvirt/claims-its-uuid", NULL, claims_its_uuid);
     lab_add ("/target/libvirt/replace-says-what-goes", NULL, replace_says_what_goes);
     lab_add ("/target/libvirt/replace-needs-it-shut-off", NULL, replace_needs_it_shut_off);
     lab_add ("/target/libvirt/replace-leaves-shared-volume", NULL, replace_leaves_shared_volume);

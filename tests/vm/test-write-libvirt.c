@@ -337,6 +337,31 @@ test_changes (void)
     assert_has (all, "Secure Boot has the default keys");
 }
 
+/* A bare image's machine gets a card, with the model that its guest drives, and that is said. */
+static void
+test_added_nic (void)
+{
+    g_autoptr (vmf_vm) vm = vmf_vm_new ();
+    vm->name = g_strdup ("bare");
+    vmf_vm_add_disk (vm);
+    struct vmf_nic *nic = vmf_vm_add_nic (vm);
+    nic->added = true;
+    nic->map_network = g_strdup ("lab");
+    static const struct vmf_domain_disk disk = { "/srv/x.qcow2", "qcow2", false };
+    for (int virtio = 0; virtio < 2; virtio++)
+    {
+        struct vmf_domain_plan plan = plan_of (VMF_BUS_VIRTIO_BLK, VMF_MACHINE_Q35, 1);
+        plan.disks = &disk;
+        plan.caps.virtio_net = virtio;
+        g_autofree char *xml = vmf_vm_write_libvirt (vm, &plan);
+        assert_has (xml, "<source network=\"lab\"/>");
+        assert_has (xml, virtio ? "<model type=\"virtio\"/>" : "<model type=\"e1000\"/>");
+        g_autoptr (GPtrArray) changes = vmf_vm_list_changes (vm, &plan);
+        const char *last = g_ptr_array_index (changes, changes->len - 1);
+        assert_has (last, virtio ? "a network card was added, a virtio" : "a network card was added, a e1000");
+    }
+}
+
 /* Whatever a name holds, it stays text. */
 static void
 test_hostile_names (void)
@@ -371,6 +396,7 @@ main (int argc, char **argv)
     g_test_add_func ("/vm/domain/firmware-and-tpm", test_firmware_and_tpm);
     g_test_add_func ("/vm/domain/aarch64", test_arm);
     g_test_add_func ("/vm/domain/changes-are-said-b18", test_changes);
+    g_test_add_func ("/vm/domain/added-nic-are-said-b18", test_added_nic);
     g_test_add_func ("/vm/domain/hostile-names-stay-text", test_hostile_names);
     return g_test_run ();
 }

@@ -161,6 +161,12 @@ vmf_vsphere_address_parse (const char *text, GError **error)
     return address;
 }
 
+uint16_t
+vmf_vsphere_address_port (const struct vmf_vsphere_address *address)
+{
+    return address->port ? address->port : VMF_VSPHERE_PORT;
+}
+
 void
 vmf_vsphere_address_free (struct vmf_vsphere_address *address)
 {

@@ -19,7 +19,7 @@ struct vmf_answer
     vmf_answer_func on_each;
     void *data;
     uint64_t bytes, max_bytes;
-    unsigned elements; /* in the tree, those handed on not counted */
+    unsigned elements, before_each; /* in the tree, with attributes; when the last one to hand on began */
     bool has_doctype, is_bad, is_crowded;
 };
 
@@ -32,15 +32,25 @@ stop_at_doctype (void *data, const xmlChar *name, const xmlChar *external_id, co
     xmlStopParser (context);
 }
 
-/* Four bytes of text, <a/>, cost a tree thirty times that: what counts is elements. */
+static bool
+is_each (const struct vmf_answer *answer, const char *name, const xmlNode *parent)
+{
+    return answer->each && parent && parent->type == XML_ELEMENT_NODE && strcmp (name, answer->each) == 0
+           && strcmp ((const char *)parent->name, "returnval") == 0;
+}
+
+/* Four bytes of text, <a/>, cost a tree thirty times that: what counts is elements and attributes. */
 static void
 start_element (void *data, const xmlChar *name, const xmlChar *prefix, const xmlChar *uri, int n_namespaces,
                const xmlChar **namespaces, int n_attributes, int n_defaulted, const xmlChar **attributes)
 {
     xmlParserCtxt *context = data;
     struct vmf_answer *answer = context->_private;
+    if (is_each (answer, (const char *)name, context->node))
+        answer->before_each = answer->elements;
     xmlSAX2StartElementNs (data, name, prefix, uri, n_namespaces, namespaces, n_attributes, n_defaulted, attributes);
-    if (++answer->elements <= VMF_ANSWER_MAX_ELEMENTS)
+    answer->elements += 1 + (unsigned)n_attributes;
+    if (answer->elements <= VMF_ANSWER_MAX_ELEMENTS)
         return;
     answer->is_crowded = true;
     xmlStopParser (context);
@@ -54,13 +64,12 @@ end_element (void *data, const xmlChar *name, const xmlChar *prefix, const xmlCh
     struct vmf_answer *answer = context->_private;
     xmlNode *node = context->node;
     xmlSAX2EndElementNs (data, name, prefix, uri);
-    if (!answer->each || !node || strcmp ((const char *)name, answer->each) != 0 || !node->parent
-        || node->parent->type != XML_ELEMENT_NODE || strcmp ((const char *)node->parent->name, "returnval") != 0)
+    if (!node || !is_each (answer, (const char *)name, node->parent))
         return;
     xmlUnlinkNode (node);
     answer->on_each (node, answer->data);
     xmlFreeNode (node);
-    answer->elements = 0;
+    answer->elements = answer->before_each;
 }
 
 /* What is wrong is kept with the context and said at the end; otherwise some of it is printed. */
@@ -84,6 +93,8 @@ vmf_answer_new (const char *each, vmf_answer_func on_each, void *data)
     answer->context->sax->internalSubset = stop_at_doctype;
     answer->context->sax->startElementNs = start_element;
     answer->context->sax->endElementNs = end_element;
+    answer->context->sax->comment = NULL; /* nodes that nobody counts, and nobody sends */
+    answer->context->sax->processingInstruction = NULL;
     answer->context->sax->serror = (xmlStructuredErrorFunc)ignore_error; /* libxml2 2.12 made its argument const */
     return answer;
 }

@@ -44,6 +44,7 @@ struct vmf_vsphere
 
     struct vmf_channel channels[VMF_N_CHANNELS];
     GMutex login_lock; /* over logging in again; never taken with a channel's held */
+    bool is_refused;   /* under it: the password was, so nobody tries again */
     unsigned logins;   /* under `cookie_lock` */
     GMutex cookie_lock;
     char *cookie;

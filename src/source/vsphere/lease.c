@@ -131,7 +131,7 @@ authority_of (const struct vmf_vsphere *vsphere)
 {
     bool has_colon = strchr (vsphere->host, ':') != NULL;
     g_autofree char *host = has_colon ? g_strdup_printf ("[%s]", vsphere->host) : g_strdup (vsphere->host);
-    return vsphere->port == 443 ? g_steal_pointer (&host) : g_strdup_printf ("%s:%u", host, vsphere->port);
+    return vsphere->port == VMF_VSPHERE_PORT ? g_steal_pointer (&host) : g_strdup_printf ("%s:%u", host, vsphere->port);
 }
 
 /* Waits until it is ready, and reads what it gives. */

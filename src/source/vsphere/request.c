@@ -15,8 +15,8 @@ static const char tail[] = "</soapenv:Body></soapenv:Envelope>\n";
 static void
 append_escaped (GString *request, const char *value)
 {
-    g_autofree char *valid = g_utf8_make_valid (value, -1);
-    for (const char *at = valid; *at; at++)
+    g_autofree char *made = g_utf8_validate (value, -1, NULL) ? NULL : g_utf8_make_valid (value, -1);
+    for (const char *at = made ? made : value; *at; at++)
         switch (*at)
         {
         case '&':
@@ -44,8 +44,8 @@ append_escaped (GString *request, const char *value)
 GString *
 vmf_request_new (const char *method, const char *type, const char *moref)
 {
-    GString *request =
-        g_string_sized_new (4096); /* so that a login's buffer is not outgrown, and left behind unwiped */
+    /* So that a login's buffer is not outgrown, and left behind unwiped: a password of 1,024 characters, escaped. */
+    GString *request = g_string_sized_new (8192);
     g_string_append (request, head);
     g_string_append_printf (request, "<%s xmlns=\"urn:vim25\">", method);
     vmf_request_add_moref (request, "_this", type, moref);

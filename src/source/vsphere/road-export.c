@@ -8,6 +8,7 @@
 #include "source/vsphere/roads.h"
 #include "base/error.h"
 #include "base/plugins.h"
+#include "base/text.h"
 
 enum
 {
@@ -56,7 +57,22 @@ is_own_host (const struct vsphere_source *source, const char *url)
 {
     g_autoptr (GUri) uri = g_uri_parse (url, G_URI_FLAGS_ENCODED, NULL);
     const char *host = uri ? g_uri_get_host (uri) : NULL;
-    return host && g_ascii_strcasecmp (host, source->address->host) == 0;
+    int port = uri && g_uri_get_port (uri) > 0 ? g_uri_get_port (uri) : VMF_VSPHERE_PORT;
+    return host && g_ascii_strcasecmp (host, source->address->host) == 0
+           && port == vmf_vsphere_address_port (source->address);
+}
+
+/* Else a lease's answer alone would be enough to bring a disk here, and the session away, in clear. */
+static bool
+is_https (const struct vmf_vsphere_lease_file *file, const struct vmf_vsphere_disk *disk, GError **error)
+{
+    if (g_ascii_strncasecmp (file->url, "https://", 8) == 0)
+        return true;
+    g_autofree char *shown = vmf_text_printable (file->url, 200);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE,
+                 "the server wants the export of disk %s to be fetched from %s, which is not https; nothing was sent",
+                 disk->id, shown);
+    return false;
 }
 
 static char *
@@ -72,7 +88,7 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
     if (!open_lease (source, cancellable, error))
         return NULL;
     const struct vmf_vsphere_lease_file *file = find_file (source, disk, error);
-    if (!file)
+    if (!file || !is_https (file, disk, error))
         return NULL;
     struct vmf_feed_options feed = {
         .url = file->url,

@@ -35,12 +35,15 @@ vmf_vsphere_get_cookie (struct vmf_vsphere *vsphere)
 static bool
 log_in (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **error)
 {
-    struct vmf_call call = { .what = "logging in", .secret = true };
+    enum vmf_fault fault = VMF_FAULT_NONE;
+    struct vmf_call call = { .what = "logging in", .secret = true, .fault = &fault };
     call.request = vmf_request_new ("Login", "SessionManager", vsphere->session_manager);
     vmf_request_add (call.request, "userName", vsphere->user);
     vmf_request_add (call.request, "password", vsphere->password);
     vmf_request_end (call.request);
-    if (!vmf_call_do (vsphere, &call, cancellable, error))
+    bool good = vmf_call_do (vsphere, &call, cancellable, error);
+    vsphere->is_refused = fault == VMF_FAULT_INVALID_LOGIN;
+    if (!good)
         return false;
     g_mutex_lock (&vsphere->cookie_lock);
     vsphere->logins++;
@@ -53,7 +56,11 @@ vmf_session_renew (struct vmf_vsphere *vsphere, unsigned logins, GCancellable *c
 {
     g_mutex_lock (&vsphere->login_lock);
     bool renewed = vmf_session_get_logins (vsphere) != logins;
-    if (!renewed)
+    if (!renewed && vsphere->is_refused)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_AUTH,
+                     "%s: the password of %s is not taken any more; it was not tried again, for that locks accounts",
+                     vsphere->server, vsphere->user);
+    else if (!renewed)
     {
         g_debug ("%s has forgotten the session: logging in again", vsphere->server);
         renewed = log_in (vsphere, cancellable, error);
@@ -158,7 +165,7 @@ new_session (const struct vmf_vsphere_options *options)
     g_mutex_init (&vsphere->cookie_lock);
     g_mutex_init (&vsphere->leases_lock);
     vsphere->leases = g_ptr_array_new ();
-    vsphere->port = options->port ? options->port : 443;
+    vsphere->port = options->port ? options->port : VMF_VSPHERE_PORT;
     vsphere->host = g_strdup (options->host);
     vsphere->user = g_strdup (options->user ? options->user : "");
     vsphere->password = g_strdup (options->password ? options->password : "");

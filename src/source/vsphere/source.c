@@ -26,12 +26,6 @@ claims (const char *address)
 
 /* ---- the session ---- */
 
-static uint16_t
-port_of (const struct vmf_vsphere_address *address)
-{
-    return address->port ? address->port : 443;
-}
-
 /* A certificate that is not the pinned one: both are shown, and how to forget it. Where the user named it (the setting
    vddk.thumbprint), WHY says that already. Takes WHY. */
 static bool
@@ -39,12 +33,14 @@ refuse (struct vsphere_source *source, const char *address, GError *why, GCancel
 {
     const char *host = source->address->host;
     bool set = *vmf_settings_get_string (source->settings, "vddk.thumbprint") != '\0';
-    g_autofree char *seen =
-        set ? NULL : vmf_tls_ask_thumbprint (host, port_of (source->address), ASK_TIMEOUT_MS, cancellable, NULL);
+    g_autofree char *seen = set ? NULL
+                                : vmf_tls_ask_thumbprint (host, vmf_vsphere_address_port (source->address),
+                                                          ASK_TIMEOUT_MS, cancellable, NULL);
     if (!source->trust.thumbprint || !seen || strcmp (seen, source->trust.thumbprint) == 0)
         return g_propagate_error (error, why), false;
     g_error_free (why);
-    return vmf_pins_refuse (host, port_of (source->address), source->trust.thumbprint, seen, address, error);
+    return vmf_pins_refuse (host, vmf_vsphere_address_port (source->address), source->trust.thumbprint, seen, address,
+                            error);
 }
 
 static bool
@@ -52,8 +48,8 @@ login (struct vsphere_source *source, const char *address, GCancellable *cancell
 {
     GError *why = NULL;
     const struct vmf_vsphere_address *parts = source->address;
-    if (!vmf_trust_decide (source->settings, parts->host, port_of (parts), parts->no_verify, &source->trust,
-                           cancellable, error))
+    if (!vmf_trust_decide (source->settings, parts->host, vmf_vsphere_address_port (parts), parts->no_verify,
+                           &source->trust, cancellable, error))
         return false;
     struct vmf_vsphere_options options = {
         .host = parts->host,
@@ -140,6 +136,26 @@ close_source (struct vmf_source *base)
     g_free (source);
 }
 
+/* Who logs in. */
+static bool
+ask_who (struct vsphere_source *source, const struct vmf_source_options *options, const char *address, GError **error)
+{
+    const char *password = NULL;
+    if (!source->address->user)
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                     "the address names no user: write it before the server's name, as in %s://USER@%s/",
+                     source->address->is_vcenter ? "vpx" : "esx", source->address->host);
+        return false;
+    }
+    if (options->ask_password && !options->ask_password (address, true, &password, error))
+        return false;
+    source->password = g_strdup (password);
+    if (!password)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "a password is wanted; give --password-file FILE");
+    return password != NULL;
+}
+
 static struct vmf_source *
 open_source (const char *address, const struct vmf_source_options *options, GCancellable *cancellable, GError **error)
 {
@@ -153,11 +169,8 @@ open_source (const char *address, const struct vmf_source_options *options, GCan
     source->own_settings = options->settings ? NULL : vmf_settings_new ();
     source->settings = options->settings ? options->settings : source->own_settings;
     source->work_dir = g_strdup (options->work_dir);
-    source->password = g_strdup (options->password);
     source->shut_down = options->shut_down;
-    if (!source->password)
-        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "a password is wanted; give --password-file FILE");
-    else if (login (source, address, cancellable, error))
+    if (ask_who (source, options, address, error) && login (source, address, cancellable, error))
     {
         source->keeper = g_thread_new ("keep-alive", keeper_thread, source);
         return &source->base;
@@ -343,6 +356,7 @@ const struct vmf_source_ops vmf_source_vsphere = {
     .claims = claims,
     .open = open_source,
     .close = close_source,
+    .filters = true,
     .list = list,
     .describe = describe,
     .check = check,

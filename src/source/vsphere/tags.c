@@ -217,7 +217,7 @@ find (struct rest *rest, const char *name, GHashTable *morefs, GError **error)
         rest_call (rest, "GET", rest->old ? "/rest/com/vmware/cis/tagging/tag" : "/api/cis/tagging/tag", error);
     json_t *id;
     size_t i;
-    bool ok = ids != NULL, found = false;
+    bool ok = ids != NULL, found = json_array_size (ids) > TAGS_MAX; /* then nobody knows */
     json_array_foreach (ids, i, id)
     {
         const char *text = json_string_value (id);

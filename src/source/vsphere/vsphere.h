@@ -212,6 +212,11 @@ struct vmf_vsphere_address
     bool no_verify;
     GHashTable *query; /* other key=value */
 };
+enum
+{
+    VMF_VSPHERE_PORT = 443,
+};
+uint16_t vmf_vsphere_address_port (const struct vmf_vsphere_address *address);
 struct vmf_vsphere_address *vmf_vsphere_address_parse (const char *address, GError **error);
 void vmf_vsphere_address_free (struct vmf_vsphere_address *address);
 typedef struct vmf_vsphere_address vmf_vsphere_address; /* for g_autoptr only */
