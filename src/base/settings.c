@@ -93,6 +93,11 @@ static const struct vmf_setting table[] = {
       "For how many seconds a disk waits for its turn while others of vmferry's, of any import, have all that may be "
       "open. "
       "0: as long as it takes." },
+    { "vsphere.shutdown_s", "600", VMF_SETTING_UINT64, 1, 86400,
+      "How many seconds a guest may take to shut down with --shut-down. One that installs updates takes its time." },
+    { "vsphere.cancel_s", "120", VMF_SETTING_UINT64, 1, 86400,
+      "After Ctrl-C: for how many seconds the end of a task is awaited that vCenter or ESXi cannot cancel, such as "
+      "making a snapshot." },
     { "ssh.known_hosts", "", VMF_SETTING_PATH, 0, 0,
       "File with the host keys that ssh believes; a host that is not in it is refused. Blank: ~/.ssh/known_hosts, then "
       "/etc/ssh/ssh_known_hosts." },

@@ -264,6 +264,8 @@ static bool
 end_copy (struct vmf_import *import, GError **error)
 {
     import_stage_end (import, "copy");
+    if (import->held && import->source->ops->still && !import->source->ops->still (import->source, import->stop, error))
+        return false;
     if (!save_copied (import, error))
         return false;
     import_release_begin (import);

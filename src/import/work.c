@@ -381,8 +381,9 @@ vmf_work_free (struct vmf_work *work)
         return;
     g_autoptr (GError) error = NULL;
     g_autofree char *lock = lock_path (work->dir);
-    bool clear = !work->keep && !vmf_work_has_undo (work);
-    if (work->keep && !vmf_work_has_undo (work))
+    g_autofree char *held = vmf_work_get_held (work->dir);
+    bool leftovers = vmf_work_has_undo (work) || held, clear = !work->keep && !leftovers;
+    if (work->keep && !leftovers)
         g_unlink (lock); /* kept for its user: no import's any more, so nobody clears it */
     if (clear)
         remove_noted (work->dir);

@@ -34,7 +34,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_work, vmf_work_free)
 const char *vmf_work_get_dir (const struct vmf_work *work);
 void vmf_work_keep (struct vmf_work *work, bool keep); /* at first a resumed one is kept, any other not */
 
-/* True while something on the target is still to be cleared away. */
+/* True while something on the target is still to be cleared away. (With what is held at the source this keeps the
+   directory, too.) */
 bool vmf_work_has_undo (const struct vmf_work *work);
 
 /* Remembers that PATH, outside the directory, belongs to it: removed with it, by whoever removes it. */

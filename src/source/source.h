@@ -2,9 +2,9 @@
 /* Where VMs come from: the interface of every source, and the registry.
  *
  * Order of calls: open, then list or describe as often as wanted; for an import of a described VM: check, hold, image
- * for each disk, release; then close. Main thread only, but `verify` may run in a thread of its own beside anything. A
- * function that a source lacks is NULL; the comment says what that means. image.c is the smallest complete one: copy
- * it.
+ * for each disk, still, release; then close. Main thread only, but `verify` may run in a thread of its own beside
+ * anything. A function that a source lacks is NULL; the comment says what that means. image.c is the smallest complete
+ * one: copy it.
  */
 #pragma once
 #include "base/settings.h"
@@ -55,7 +55,7 @@ struct vmf_source
 };
 
 /* A file of this name in the work directory: its second line says what an import holds at its source, which only its
-   source can take back. */
+   source can take back; as long as there is such a line the directory stays. */
 #define VMF_SOURCE_HOLDS_NAME "source-holds"
 
 struct vmf_source_ops
@@ -89,6 +89,10 @@ struct vmf_source_ops
 
     /* The disks are not needed any more: takes back what `hold` made. Again is no error. NULL where hold is. */
     bool (*release) (struct vmf_source *source, GError **error);
+
+    /* All is copied: did the disks hold still all the time, as `hold` left them? CORRUPT: no, so that the copy is no
+       one state of them. NULL: they did. */
+    bool (*still) (struct vmf_source *source, GCancellable *cancellable, GError **error);
 
     /* How far the copy is, for who waits at the other end (an export's lease). NULL: nobody. */
     void (*tell) (struct vmf_source *source, unsigned percent);

@@ -120,7 +120,10 @@ static void
 set_errno_error (GError **error, const char *what, const char *path)
 {
     int code = errno == EEXIST ? VMF_ERROR_EXISTS : errno == ENOSPC ? VMF_ERROR_NO_SPACE : VMF_ERROR_FAILED;
-    g_set_error (error, VMF_ERROR, code, "cannot %s %s: %s", what, path, g_strerror (errno));
+    /* The preflight saw the name free. */
+    const char *taken = ": somebody else has made it in the meantime; move it away, or import under another --name";
+    g_set_error (error, VMF_ERROR, code, "cannot %s %s: %s%s", what, path, g_strerror (errno),
+                 errno == EEXIST ? taken : "");
 }
 
 int

@@ -16,7 +16,7 @@ from support import HERE, LAB, VMFERRY, Folder, adopt_orphans, check, descendant
 from faultlib import make_disk
 
 sys.path.insert(0, LAB)
-from lablib import vddk  # noqa: E402
+from lablib import vddk, vimsoap  # noqa: E402
 from lablib.vcenter import Vcenter  # noqa: E402
 
 ROADS = ("vddk", "export", "https")

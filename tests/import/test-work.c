@@ -144,6 +144,28 @@ test_held (void)
     }
 }
 
+/* What an import may still hold at its source stays findable, too; that a machine was off is nothing to find. */
+static void
+test_note_stays (const void *kept)
+{
+    for (int held = 0; held < 2; held++)
+    {
+        g_autoptr (GError) error = NULL;
+        g_autofree char *name = g_strdup_printf ("noted-%d-%d", held, kept != NULL), *dir = path_of (top, name);
+        struct vmf_work *work = vmf_work_new (settings, dir, "noted", &error);
+        g_assert_no_error (error);
+        put (dir, "source-holds", held ? "vmferry-1\nthe snapshot 'vmferry-1'\n" : "\n\nit was off\npower off\n");
+        if (kept)
+            vmf_work_keep (work, true);
+        vmf_work_free (work);
+        g_assert_true (g_file_test (dir, G_FILE_TEST_EXISTS) == (held || kept));
+        g_assert_true (has (dir, "vmferry.lock") == held);
+        g_assert_true (!held || vmf_work_clear_dead (dir, NULL, &error));
+        g_assert_no_error (error);
+        g_assert_true (g_file_test (dir, G_FILE_TEST_EXISTS) == (!held && kept));
+    }
+}
+
 /* What could not be undone stays findable: the list, and the lock by which it is found. */
 static void
 test_undo_list_stays (const void *kept)
@@ -262,6 +284,8 @@ main (int argc, char **argv)
     g_test_add_func ("/import/work/held", test_held);
     g_test_add_func ("/import/work/others-may-write", test_others_may_write);
     g_test_add_func ("/import/work/others-own", test_others_own);
+    g_test_add_data_func ("/import/work/note-stays", NULL, test_note_stays);
+    g_test_add_data_func ("/import/work/note-stays-kept", "keep", test_note_stays);
     g_test_add_data_func ("/import/work/undo-list-stays", NULL, test_undo_list_stays);
     g_test_add_data_func ("/import/work/undo-list-stays-kept", "keep", test_undo_list_stays);
     g_test_add_func ("/import/work/clean-goes-on", test_clean_goes_on);

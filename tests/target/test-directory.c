@@ -232,6 +232,8 @@ loses_the_race_at_finish (struct setup *s, const void *data)
     put (s->folder, "web01.xml", "mine");
     g_assert_null (target->ops->finish (target, s->vm, "<domain/>", &error));
     g_assert_error (error, VMF_ERROR, VMF_ERROR_EXISTS);
+    g_assert_nonnull (strstr (error->message, "somebody else has made it")); /* and what to do */
+    g_assert_nonnull (strstr (error->message, "--name"));
     g_assert_true (target->ops->abort (target, NULL));
     assert_names (s, "web01.xml||");
     assert_content (s->folder, "web01.xml", "mine");

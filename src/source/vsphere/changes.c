@@ -19,10 +19,9 @@ make_reconfigure (const void *data)
 static bool
 stun (struct vmf_vsphere *vsphere, const char *vm_moref, GCancellable *cancellable, GError **error)
 {
-    g_autofree char *snapshot =
-        vmf_vsphere_create_snapshot (vsphere, vm_moref, "vmferry-change-tracking",
-                                     VMF_SNAPSHOT_MARK " made for a moment, to switch changed block tracking on", false,
-                                     cancellable, error);
+    g_autofree char *snapshot = vmf_vsphere_create_snapshot (
+        vsphere, vm_moref, "vmferry-change-tracking",
+        VMF_SNAPSHOT_MARK " made for a moment, to switch changed block tracking on", false, NULL, cancellable, error);
     return snapshot && vmf_vsphere_remove_snapshot (vsphere, vm_moref, snapshot, NULL, error);
 }
 

@@ -3,9 +3,11 @@
  *
  * The snapshot has a name of its own, which is written to WORK/source-holds before it is made: an import that was
  * killed finds it again with --resume, `vmferry clean` names it, and `vmferry doctor SOURCE` finds it by its
- * description's mark without any of this. Of a machine that was off the file says that: it must still be so when the
- * import is resumed.
+ * description's mark without any of this. Of a machine that was off the file says that, and in which state it was: it
+ * must still be so when the import is resumed, and when all is copied. Otherwise the copy would be half one state and
+ * half another, and nobody would see it.
  */
+#include "source/vsphere/internal.h"
 #include "source/vsphere/roads.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -16,10 +18,12 @@
 
 enum
 {
-    SHUT_DOWN_MAX_MS = 10 * 60 * 1000, /* a guest that installs updates takes its time */
+    ASK_AGAIN_MS = 2000,
+    SETTLE_TRIES = 15,
 };
 
-/* What stands in the file of a machine that was off: no snapshot's name, nothing to tell, and why. */
+/* What stands in the file of a machine that was off: no snapshot's name, nothing to tell, and why. Its state follows.
+ */
 static const char off_text[] = "\n\nit was off\n";
 
 static char *
@@ -55,17 +59,19 @@ write_held (const struct vsphere_source *source, const char *name, GError **erro
 static bool
 write_off (const struct vsphere_source *source, GError **error)
 {
-    g_autofree char *path = held_path (source);
+    g_autofree char *path = held_path (source), *text = g_strconcat (off_text, source->off_state, NULL);
     return !path
-           || g_file_set_contents_full (path, off_text, -1,
-                                        G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, error);
+           || g_file_set_contents_full (path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
+                                        0600, error);
 }
 
-static bool
-was_off (const struct vsphere_source *source)
+/* The state in which it was off when this import began; NULL: it was not, or this is the beginning. Caller frees. */
+static char *
+read_off (const struct vsphere_source *source)
 {
     g_autofree char *path = held_path (source), *text = NULL;
-    return path && g_file_get_contents (path, &text, NULL, NULL) && strcmp (text, off_text) == 0;
+    bool off = path && g_file_get_contents (path, &text, NULL, NULL) && g_str_has_prefix (text, off_text);
+    return off ? g_strdup (text + strlen (off_text)) : NULL;
 }
 
 /* The snapshot NAME of the machine, as it was described. */
@@ -91,8 +97,8 @@ make_snapshot (struct vsphere_source *source, GCancellable *cancellable, GError 
         g_get_host_name ());
     if (!write_held (source, name, error))
         return NULL;
-    return vmf_vsphere_create_snapshot (source->vsphere, source->machine->moref, name, description, false, cancellable,
-                                        error);
+    return vmf_vsphere_create_snapshot (source->vsphere, source->machine->moref, name, description, false,
+                                        &source->may_come, cancellable, error);
 }
 
 static bool
@@ -124,6 +130,141 @@ describe_again (struct vsphere_source *source, GCancellable *cancellable, GError
     return true;
 }
 
+/* ---- one that is off ---- */
+
+/* The first line in which NOW is not as WAS says what has become of a machine that was off. */
+static const char *
+what_changed (const struct vsphere_source *source, const char *was, const char *now)
+{
+    g_auto (GStrv) before = g_strsplit (was, "\n", -1), after = g_strsplit (now, "\n", -1);
+    unsigned i = 0;
+    while (before[i] && after[i] && strcmp (before[i], after[i]) == 0)
+        i++;
+    const char *line = before[i] ? before[i] : "", *its = after[i] ? after[i] : "";
+    g_debug ("%s: it was '%s', and is '%s'", source->machine->name, line, its);
+    if (g_str_has_prefix (line, "power ") || g_str_has_prefix (line, "started "))
+        return "it has been started since, so they have changed";
+    if (g_str_has_prefix (line, "configuration "))
+        return "its configuration has been changed since, and they may have been, too";
+    return "they have been changed since";
+}
+
+static bool
+refuse_state (const struct vsphere_source *source, const char *was, const char *now, const char *remedy, GError **error)
+{
+    g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT,
+                 "'%s' was off when this import began to read its disks, and %s; %s", source->machine->name,
+                 what_changed (source, was, now), remedy);
+    return false;
+}
+
+static bool
+refuse_to_resume (const struct vsphere_source *source, const char *was, const char *now, GError **error)
+{
+    g_autofree char *remedy =
+        g_strdup_printf ("clear the import with 'vmferry clean --work %s' and begin anew", source->work_dir);
+    return refuse_state (source, was, now, remedy, error);
+}
+
+/* What it is in now, of which WAS tells. Caller frees. */
+static char *
+read_state (const struct vsphere_source *source, const char *was, GCancellable *cancellable, GError **error)
+{
+    return vmf_vsphere_read_state (source->vsphere, source->machine->moref, was, cancellable, error);
+}
+
+static bool
+hold_off (struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *was = read_off (source);
+    g_free (source->off_state);
+    source->off_state = read_state (source, was, cancellable, error);
+    if (!source->off_state)
+        return false;
+    if (!was && g_str_has_prefix (source->off_state, "power poweredOn"))
+    {
+        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
+                     "'%s' was off, and has been started just now; leave it off until all is copied, or begin again, "
+                     "and it is read from a snapshot",
+                     source->machine->name);
+        return false;
+    }
+    if (!was)
+        return write_off (source, error);
+    return strcmp (was, source->off_state) == 0 || refuse_to_resume (source, was, source->off_state, error);
+}
+
+/* A server that is away for a moment must not cost what was copied in hours. */
+static char *
+read_state_patiently (const struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    int64_t retry_s = (int64_t)vmf_settings_get_uint64 (source->settings, "copy.retry_s");
+    int64_t deadline_us = g_get_monotonic_time () + retry_s * G_USEC_PER_SEC;
+    for (;;)
+    {
+        g_autoptr (GError) failed = NULL;
+        char *state = read_state (source, source->off_state, cancellable, &failed);
+        if (state)
+            return state;
+        if (!g_error_matches (failed, VMF_ERROR, VMF_ERROR_FAILED) || g_get_monotonic_time () >= deadline_us)
+        {
+            g_propagate_error (error, g_steal_pointer (&failed));
+            g_prefix_error (error, "whether the disks of '%s' held still while they were copied cannot be told: ",
+                            source->machine->name);
+            return NULL;
+        }
+        g_debug ("%s", failed->message);
+        if (!vmf_sleep_ms (ASK_AGAIN_MS, cancellable, error))
+            return NULL;
+    }
+}
+
+bool
+vsphere_still (struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    static const char remedy[] = "the copy is no one state of them; begin anew and leave it off until all is copied, "
+                                 "or import it while it runs, from a snapshot";
+    if (!source->off_state)
+        return true;
+    g_autofree char *now = read_state_patiently (source, cancellable, error);
+    return now
+           && (strcmp (now, source->off_state) == 0 || refuse_state (source, source->off_state, now, remedy, error));
+}
+
+/* ---- both ---- */
+
+/* What a machine does last to its files may be seen a moment after it is off; it must not look like a change later. */
+static bool
+let_settle (const struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    g_autofree char *before = read_state (source, NULL, cancellable, error);
+    for (unsigned i = 0; before && i < SETTLE_TRIES; i++)
+    {
+        if (!vmf_sleep_ms (ASK_AGAIN_MS, cancellable, error))
+            return false;
+        char *now = read_state (source, before, cancellable, error);
+        bool same = now && strcmp (before, now) == 0;
+        g_free (before);
+        before = now;
+        if (same)
+            return true;
+    }
+    return before != NULL;
+}
+
+static bool
+shut_down (struct vsphere_source *source, GCancellable *cancellable, GError **error)
+{
+    int64_t most_ms = (int64_t)vmf_settings_get_uint64 (source->settings, "vsphere.shutdown_s") * 1000;
+    if (!vmf_vsphere_shut_down (source->vsphere, source->machine->moref, most_ms, false, cancellable, error))
+    {
+        g_prefix_error (error, "'%s' runs on: ", source->machine->name);
+        return false;
+    }
+    return describe_again (source, cancellable, error) && let_settle (source, cancellable, error)
+           && hold_off (source, cancellable, error);
+}
+
 bool
 vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellable *cancellable, GError **error)
 {
@@ -139,19 +280,12 @@ vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellab
         return false;
     }
     if (!earlier && source->machine->power != VMF_POWER_ON)
-        return write_off (source, error);
-    if (was_off (source)) /* as above */
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT,
-                     "'%s' was off when this import read its disks and has been started since, so they have changed; "
-                     "clear the import with 'vmferry clean --work %s' and begin anew",
-                     source->machine->name, source->work_dir);
-        return false;
-    }
+        return hold_off (source, cancellable, error);
+    g_autofree char *off = read_off (source);
+    if (off) /* as above */
+        return refuse_to_resume (source, off, "power poweredOn", error);
     if (!earlier && source->shut_down)
-        return vmf_vsphere_shut_down (source->vsphere, source->machine->moref, SHUT_DOWN_MAX_MS, false, cancellable,
-                                      error)
-               && describe_again (source, cancellable, error) && write_off (source, error);
+        return shut_down (source, cancellable, error);
     source->snapshot = earlier ? g_strdup (earlier->moref) : make_snapshot (source, cancellable, error);
     return source->snapshot && use_snapshot (source, cancellable, error);
 }
@@ -179,6 +313,43 @@ find_lost (struct vsphere_source *source, GError **error)
     return true;
 }
 
+/* Nobody knows yet whether there is something to remove: the note stays, and the work directory with it. */
+static bool
+keep_note (const struct vsphere_source *source, GError **error)
+{
+    g_autofree char *name = vsphere_held_name (source), *path = held_path (source);
+    g_autofree char *why = error && *error ? g_strconcat (" (", (*error)->message, ")", NULL) : g_strdup ("");
+    g_clear_error (error);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
+                 "%s was asked for the snapshot '%s' of %s, and whether it is there or comes yet is not known%s; its "
+                 "name stays in %s: 'vmferry clean' tells it again, and 'vmferry doctor %s' lists it once it is there, "
+                 "and with which command it is removed",
+                 source->address->host, name ? name : "", source->machine->name, why, path ? path : "no file",
+                 source->base.address);
+    return false;
+}
+
+/* It could not be removed, or its files could not be merged into the disks afterwards. What is still there is told, and
+   by its mark found by whoever looks for it. */
+static bool
+give_up (struct vsphere_source *source, GError **error)
+{
+    g_autofree char *name = vsphere_held_name (source);
+    bool gone = name && describe_again (source, NULL, NULL) && !find_snapshot (source->machine, name);
+    if (gone)
+        g_prefix_error (error,
+                        "the snapshot '%s' of %s is removed, but its files are not merged into the disks yet; in the "
+                        "vSphere Client that is Snapshots, Consolidate: ",
+                        name, source->machine->name);
+    else
+        g_prefix_error (error,
+                        "the snapshot '%s' of %s is still there; 'vmferry doctor %s' lists it, and with which command "
+                        "it is removed: ",
+                        name ? name : source->snapshot, source->machine->name, source->base.address);
+    forget_held (source);
+    return false;
+}
+
 bool
 vsphere_release (struct vsphere_source *source, GError **error)
 {
@@ -186,18 +357,12 @@ vsphere_release (struct vsphere_source *source, GError **error)
     struct vmf_vsphere_lease *lease = g_steal_pointer (&source->lease);
     g_mutex_unlock (&source->lock);
     vmf_vsphere_lease_end (lease, true);
-    if (!find_lost (source, error)
-        || (source->snapshot
-            && !vmf_vsphere_remove_snapshot (source->vsphere, source->machine->moref, source->snapshot, NULL, error)))
-    {
-        g_autofree char *name = vsphere_held_name (source);
-        g_prefix_error (
-            error,
-            "the snapshot '%s' of %s is still there; 'vmferry doctor %s' lists it, and with which command it "
-            "is removed: ",
-            name ? name : source->snapshot, source->machine->name, source->base.address);
-        return false;
-    }
+    bool looked = find_lost (source, error);
+    if (!source->snapshot && (!looked || source->may_come))
+        return keep_note (source, error);
+    if (source->snapshot
+        && !vmf_vsphere_remove_snapshot (source->vsphere, source->machine->moref, source->snapshot, NULL, error))
+        return give_up (source, error);
     forget_held (source);
     return true;
 }

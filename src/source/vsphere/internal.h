@@ -40,7 +40,7 @@ struct vmf_vsphere
     uint16_t port;
     char *ca_file, *thumbprint; /* what `trust` points to */
     struct vmf_tls_trust trust;
-    int64_t timeout_ms;
+    int64_t timeout_ms, cancel_ms;
 
     struct vmf_channel channels[VMF_N_CHANNELS];
     GMutex login_lock; /* over logging in again; never taken with a channel's held */
@@ -53,6 +53,7 @@ struct vmf_vsphere
     struct vmf_vsphere_about about;
     char *api_version; /* for SOAPAction */
     char *root_folder, *property_collector, *view_manager, *session_manager;
+    char *event_manager; /* NULL: there is none */
 
     GMutex leases_lock;
     GPtrArray *leases; /* struct vmf_vsphere_lease*, borrowed: those that were not ended */
@@ -126,7 +127,7 @@ enum vmf_wait vmf_wait_for (struct vmf_vsphere *vsphere, const char *what, const
 /* Runs the task that MAKE's request starts, and waits for its end; where another task is in progress, waits for that
    and tries again. The document's root is the task's <objects>, whose property `info` has the result. Cancelled: the
    server is asked to cancel the task, and its end is awaited for a while, since only that tells what is there
-   afterwards: one that still ends well is a success. */
+   afterwards: one that still ends well is a success. VMF_FAULT_NO_END where it is not known how it ended. */
 typedef GString *(*vmf_make_request) (const void *data);
 xmlDoc *vmf_task_run (struct vmf_vsphere *vsphere, const char *what, vmf_make_request make, const void *data,
                       enum vmf_fault *fault, GCancellable *cancellable, GError **error);

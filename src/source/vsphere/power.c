@@ -90,9 +90,13 @@ vmf_vsphere_shut_down (struct vmf_vsphere *vsphere, const char *vm_moref, int64_
         return found == VMF_WAIT_DONE;
     if (force)
         return set_power (vsphere, what, make_power_off, vm_moref, VMF_POWER_OFF, cancellable, error);
+    g_autofree char *late = g_strdup_printf ("the guest was asked, but is not off in time (%" G_GINT64_FORMAT
+                                             " s), though it may yet do it; shut it down "
+                                             "from within, or let it have more time: the setting vsphere.shutdown_s",
+                                             timeout_ms / 1000);
     const char *why = power == VMF_POWER_SUSPENDED ? "it is suspended: resume it and shut it down"
                       : !tools ? "VMware Tools do not run in the guest, so it cannot be asked; shut it down within"
-                               : "the guest was asked, but is not off in time";
+                               : late;
     g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "%s: %s: %s", vsphere->server, what, why);
     return false;
 }

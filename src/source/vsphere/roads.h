@@ -42,6 +42,8 @@ struct vsphere_source
     char *https_name;                    /* what the road https calls the server; NULL: the address's name */
     struct vmf_relay *relay;             /* by which it is reached under that name; NULL: directly */
     char *snapshot;                      /* its reference, while it holds the machine's disks still */
+    bool may_come;                       /* it was asked for, and how that ended is not known */
+    char *off_state;                 /* as it was off when reading began (vmf_vsphere_read_state); NULL: it is held */
     GPtrArray *held_disks;           /* struct vmf_vsphere_disk*: as the snapshot has them; NULL: the machine's own */
     struct vmf_vsphere_lease *lease; /* of the export road; taken away under lock */
 
@@ -62,11 +64,12 @@ bool vsphere_write_cookie (struct vsphere_source *source, GError **error);
 /* checks.c */
 void vsphere_check_machine (const struct vsphere_source *source, const struct vmf_vm *vm, GPtrArray *findings);
 
-/* hold.c: for ops->hold and ops->release; and the name of the snapshot that an import of this work directory made,
-   which the caller frees (NULL: it made none). */
+/* hold.c: for ops->hold, ops->release and ops->still; and the name of the snapshot that an import of this work
+   directory made, which the caller frees (NULL: it made none). */
 char *vsphere_held_name (const struct vsphere_source *source);
 bool vsphere_hold (struct vsphere_source *source, const struct vmf_vm *vm, GCancellable *cancellable, GError **error);
 bool vsphere_release (struct vsphere_source *source, GError **error);
+bool vsphere_still (struct vsphere_source *source, GCancellable *cancellable, GError **error);
 
 /* The disk that DISK of the description is, as it is to be read: the snapshot's where there is one. By device, never by
    order (PITFALLS 17). */

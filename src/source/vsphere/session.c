@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define TIMEOUT_MS 60000
+#define CANCEL_MS 120000
 /* The version of the API that every server since vSphere 6.0 knows, to ask the first question with; and the newest that
    this client was written by: servers then show their newer devices as the older ones that they are derived from. */
 #define FIRST_API_VERSION "6.0"
@@ -112,6 +113,7 @@ read_content (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **e
     vsphere->property_collector = vmf_xml_find_text (content, "propertyCollector");
     vsphere->view_manager = vmf_xml_find_text (content, "viewManager");
     vsphere->session_manager = vmf_xml_find_text (content, "sessionManager");
+    vsphere->event_manager = vmf_xml_find_text (content, "eventManager");
     vsphere->about.product = take_printable (about, "name");
     vsphere->about.version = take_printable (about, "version");
     vsphere->about.build = take_printable (about, "build");
@@ -173,6 +175,7 @@ new_session (const struct vmf_vsphere_options *options)
     vsphere->thumbprint = g_strdup (options->trust.thumbprint);
     vsphere->trust = (struct vmf_tls_trust){ vsphere->ca_file, vsphere->thumbprint, options->trust.no_verify };
     vsphere->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : TIMEOUT_MS;
+    vsphere->cancel_ms = options->cancel_ms > 0 ? options->cancel_ms : CANCEL_MS;
     vsphere->api_version = g_strdup (FIRST_API_VERSION);
     return vsphere;
 }
@@ -237,7 +240,8 @@ vmf_vsphere_free (struct vmf_vsphere *vsphere)
                       vsphere->about.build,   vsphere->api_version,
                       vsphere->root_folder,   vsphere->property_collector,
                       vsphere->view_manager,  vsphere->session_manager,
-                      vsphere->shown_pem,     vsphere->shown_thumbprint };
+                      vsphere->shown_pem,     vsphere->shown_thumbprint,
+                      vsphere->event_manager };
     for (size_t i = 0; i < G_N_ELEMENTS (texts); i++)
         g_free (texts[i]);
     g_ptr_array_unref (vsphere->leases);

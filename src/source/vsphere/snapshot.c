@@ -29,11 +29,15 @@ make_create (const void *data)
 
 char *
 vmf_vsphere_create_snapshot (struct vmf_vsphere *vsphere, const char *vm_moref, const char *name,
-                             const char *description, bool quiesce, GCancellable *cancellable, GError **error)
+                             const char *description, bool quiesce, bool *may_come, GCancellable *cancellable,
+                             GError **error)
 {
+    enum vmf_fault fault = VMF_FAULT_NONE;
     struct wish wish = { .vm = vm_moref, .name = name, .description = description, .quiesce = quiesce };
     g_autofree char *what = g_strdup_printf ("taking a %ssnapshot of %s", quiesce ? "quiesced " : "", vm_moref);
-    xmlDoc *doc = vmf_task_run (vsphere, what, make_create, &wish, NULL, cancellable, error);
+    xmlDoc *doc = vmf_task_run (vsphere, what, make_create, &wish, &fault, cancellable, error);
+    if (may_come)
+        *may_come = !doc && fault == VMF_FAULT_NO_END;
     if (!doc)
         return NULL;
     char *moref = vmf_xml_find_text (vmf_property_find (xmlDocGetRootElement (doc), "info"), "result");

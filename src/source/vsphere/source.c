@@ -51,11 +51,14 @@ login (struct vsphere_source *source, const char *address, GCancellable *cancell
     if (!vmf_trust_decide (source->settings, parts->host, vmf_vsphere_address_port (parts), parts->no_verify,
                            &source->trust, cancellable, error))
         return false;
-    struct vmf_vsphere_options options = { .host = parts->host,
-                                           .port = parts->port,
-                                           .user = parts->user,
-                                           .password = source->password,
-                                           .trust = source->trust.tls };
+    struct vmf_vsphere_options options = {
+        .host = parts->host,
+        .port = parts->port,
+        .user = parts->user,
+        .password = source->password,
+        .trust = source->trust.tls,
+        .cancel_ms = (int64_t)vmf_settings_get_uint64 (source->settings, "vsphere.cancel_s") * 1000
+    };
     source->vsphere = vmf_vsphere_login (&options, cancellable, &why);
     if (g_error_matches (why, VMF_ERROR, VMF_ERROR_UNSAFE))
         return refuse (source, address, why, cancellable, error);
@@ -129,6 +132,7 @@ close_source (struct vmf_source *base)
     g_free (source->snapshot);
     g_free (source->https_name);
     vmf_relay_free (source->relay);
+    g_free (source->off_state);
     g_mutex_clear (&source->lock);
     g_cond_clear (&source->wake);
     g_free (source);
@@ -294,6 +298,12 @@ release (struct vmf_source *base, GError **error)
     return vsphere_release ((struct vsphere_source *)base, error);
 }
 
+static bool
+still (struct vmf_source *base, GCancellable *cancellable, GError **error)
+{
+    return vsphere_still ((struct vsphere_source *)base, cancellable, error);
+}
+
 static void
 tell (struct vmf_source *base, unsigned percent)
 {
@@ -354,6 +364,7 @@ const struct vmf_source_ops vmf_source_vsphere = {
     .check = check,
     .hold = hold,
     .release = release,
+    .still = still,
     .tell = tell,
     .image = open_image,
 };

@@ -5,9 +5,8 @@
 
 #include <string.h>
 
-/* How long others may be in the way altogether, and how long a cancelled task may take to end. */
+/* How long others may be in the way altogether. */
 #define OTHERS_MAX_US (G_TIME_SPAN_HOUR * 2)
-#define CANCELLED_MAX_US (G_TIME_SPAN_MINUTE * 2)
 #define RETRY_MS 2000
 
 static const char *const ends[] = { "success", "error", NULL };
@@ -33,7 +32,7 @@ wait_for_end (struct vmf_vsphere *vsphere, const char *what, const char *task, G
     if (g_error_matches (failed, VMF_ERROR, VMF_ERROR_CANCELLED))
     {
         cancel_task (vsphere, what, task);
-        int64_t deadline = g_get_monotonic_time () + CANCELLED_MAX_US;
+        int64_t deadline = g_get_monotonic_time () + vsphere->cancel_ms * 1000;
         if (vmf_wait_for (vsphere, what, "Task", task, "info.state", ends, deadline, NULL, NULL) == VMF_WAIT_DONE)
             return true;
         g_prefix_error (&failed, "%s: %s goes on at the server: ", what, task);
@@ -93,12 +92,17 @@ run_once (struct vmf_vsphere *vsphere, const char *what, GString *request, enum 
     if (vmf_error_if_cancelled (cancellable, error))
         return g_string_free (request, TRUE), NULL;
     g_autofree char *task = vmf_call_text (vsphere, &call, NULL, error);
-    if (!task)
-        return NULL;
-    g_autofree char *named = g_strdup_printf ("%s (%s)", what, task);
-    return wait_for_end (vsphere, named, task, cancellable, error)
-               ? read_end (vsphere, named, task, fault, other, error)
-               : NULL;
+    xmlDoc *doc = NULL;
+    if (task)
+    {
+        g_autofree char *named = g_strdup_printf ("%s (%s)", what, task);
+        doc = wait_for_end (vsphere, named, task, cancellable, error)
+                  ? read_end (vsphere, named, task, fault, other, error)
+                  : NULL;
+    }
+    if (!doc && *fault == VMF_FAULT_NONE)
+        *fault = VMF_FAULT_NO_END;
+    return doc;
 }
 
 xmlDoc *

@@ -22,6 +22,7 @@ struct vmf_vsphere_options
     const char *password;
     struct vmf_tls_trust trust;
     int64_t timeout_ms; /* for one answer; 0: 60 s */
+    int64_t cancel_ms;  /* for the end of a task that was cancelled; 0: 2 minutes */
 };
 
 typedef struct vmf_vsphere vmf_vsphere;
@@ -136,11 +137,19 @@ struct vmf_vsphere_machine *vmf_vsphere_describe (struct vmf_vsphere *vsphere, c
 void vmf_vsphere_machine_free (struct vmf_vsphere_machine *machine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_machine, vmf_vsphere_machine_free)
 
+/* The state of a machine that is off, as lines of text: the same text is the same state of its disks. LIKE: an earlier
+   one that this is to be compared with, of which all that it tells must be told now; NULL: what this user may not ask
+   is left out. What a line begins with is its kind: power, disk, started, file, change, configuration. Caller frees. */
+char *vmf_vsphere_read_state (struct vmf_vsphere *vsphere, const char *vm_moref, const char *like,
+                              GCancellable *cancellable, GError **error);
+
 /* ---- changes to it; each waits for its task's end (by change notification), and for another task in progress ---- */
 
-/* The snapshot's moref. Caller frees. */
+/* The snapshot's moref. Caller frees. *MAY_COME, where not NULL: how it ended is not known, so that the snapshot may
+   appear yet. */
 char *vmf_vsphere_create_snapshot (struct vmf_vsphere *vsphere, const char *vm_moref, const char *name,
-                                   const char *description, bool quiesce, GCancellable *cancellable, GError **error);
+                                   const char *description, bool quiesce, bool *may_come, GCancellable *cancellable,
+                                   GError **error);
 /* The disks as SNAPSHOT has them: paths and change ids from its own devices (PITFALLS 12). struct vmf_vsphere_disk*. */
 GPtrArray *vmf_vsphere_snapshot_disks (struct vmf_vsphere *vsphere, const char *snapshot_moref,
                                        GCancellable *cancellable, GError **error);

@@ -200,6 +200,10 @@ class Control:
         """tools, deaf (to ShutdownGuest), consolidation_needed, consolidate_ms, connection, power ("on", "off")."""
         self.call("set_machine", vm=vm, **what)
 
+    def hold_tasks(self, hold, cancelable=False):
+        """Tasks of machines that begin from now on do not end (but by CancelTask) until this is said again."""
+        self.call("hold_tasks", hold=hold, cancelable=cancelable)
+
     def reset_change_tracking(self, vm):
         self.call("reset_change_tracking", vm=vm)
 

@@ -2,7 +2,8 @@
 
 // The control port: what a test does behind the client's back. POST /NAME with a JSON object, answered by one.
 //
-//	status                                   sessions, leases, snapshots by machine, calls by method, bytes served
+//	status                                   sessions, leases, snapshots by machine, calls by method (and "cut:lease",
+//	                                         "cut:folder": downloads that were dropped), bytes served
 //	expire_sessions   key, leases            ends all sessions (or one); leases: false keeps their leases
 //	fail              method, fault, count, in_task, message, fields
 //	                                         the next COUNT (-1: all) calls of METHOD ("*", "folder", "nfc" too) fail with
@@ -13,12 +14,15 @@
 //	clear                                    no more fail, delay, drop, throttle
 //	write             vm, disk, offset, data (base64), or byte and length   as the running guest does; disk: device key or
 //	                                         position
-//	set_machine       vm, tools, deaf, consolidation_needed, consolidate_ms, connection, power
+//	set_machine       vm, tools, deaf, consolidation_needed, consolidate_ms, connection, power (by its task: with events)
+//	hold_tasks        hold, cancelable       tasks of machines that begin from now on end when this is called again, or by
+//	                                         CancelTask, if they are cancelable
 //	reset_change_tracking  vm
 //	renew_certificate                        gives the new thumbprint
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -61,6 +65,9 @@ type request struct {
 	ConsolidateMS       *int   `json:"consolidate_ms"`
 	Connection          string `json:"connection"`
 	Power               string `json:"power"`
+
+	Hold       bool `json:"hold"`
+	Cancelable bool `json:"cancelable"`
 }
 
 func (r *request) count() int {
@@ -123,6 +130,9 @@ func (l *layer) command(name string, q *request) (interface{}, error) {
 		return nil, l.write(q)
 	case "/set_machine":
 		return nil, l.setMachine(q)
+	case "/hold_tasks":
+		l.holdTasks(q.Hold, q.Cancelable)
+		return nil, nil
 	case "/reset_change_tracking":
 		return nil, l.withMachine(q.VM, l.store.resetTracking)
 	case "/renew_certificate":
@@ -241,12 +251,7 @@ func (l *layer) setMachine(q *request) error {
 			changes = append(changes, types.PropertyChange{Name: "runtime.connectionState", Val: state},
 				types.PropertyChange{Name: "summary.runtime.connectionState", Val: state})
 		}
-		if q.Power != "" {
-			state := types.VirtualMachinePowerState(map[string]string{"on": "poweredOn", "off": "poweredOff",
-				"suspended": "suspended"}[q.Power])
-			changes = append(changes, types.PropertyChange{Name: "runtime.powerState", Val: state},
-				types.PropertyChange{Name: "summary.runtime.powerState", Val: state})
-		}
+		l.switchPower(found, q.Power)
 		if len(changes) > 0 {
 			simulator.Map.Update(vm, changes)
 		}
@@ -272,6 +277,21 @@ func (l *layer) setMachine(q *request) error {
 	}
 	l.setTools(vm)
 	return nil
+}
+
+// switchPower: as somebody at the console does, with the simulator's own tasks, which record events.
+func (l *layer) switchPower(vm *simulator.VirtualMachine, power string) {
+	ctx := &simulator.Context{Context: context.Background(), Map: simulator.Map,
+		Session: &simulator.Session{UserSession: types.UserSession{UserName: "console"}}}
+	switch power {
+	case "on":
+		vm.PowerOnVMTask(ctx, &types.PowerOnVM_Task{This: vm.Self})
+		l.store.stunned(vm)
+	case "off":
+		vm.PowerOffVMTask(ctx, &types.PowerOffVM_Task{This: vm.Self})
+	case "suspended":
+		vm.SuspendVMTask(ctx, &types.SuspendVM_Task{This: vm.Self})
+	}
 }
 
 func (l *layer) status() interface{} {

@@ -144,6 +144,9 @@ func (m *meteredWriter) Write(p []byte) (int, error) {
 		if f, ok := m.ResponseWriter.(http.Flusher); ok {
 			f.Flush()
 		}
+		m.l.mutex.Lock()
+		m.l.calls["cut:"+strings.SplitN(m.key, ":", 2)[0]]++
+		m.l.mutex.Unlock()
 		panic(http.ErrAbortHandler) // closes the connection
 	}
 	if m.rate > 0 {

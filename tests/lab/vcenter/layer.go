@@ -34,7 +34,9 @@ type layer struct {
 	calls    map[string]int
 	served   map[string]int64 // bytes by "folder:[datastore] path" and "lease:[datastore] path"
 	leases   map[types.ManagedObjectReference]*Lease
-	busy     map[string]bool // machines with a task
+	busy     map[string]bool          // machines with a task
+	cancels  map[string]chan struct{} // of tasks that can be cancelled
+	gate     chan struct{}            // closed when tasks that wait for it may go on; nil: none waits
 	guests   map[string]*guest
 	streams  map[string]*stream
 
@@ -44,7 +46,7 @@ type layer struct {
 func newLayer(o *options, state, password string, identity *identity, machines []*machine) (*layer, error) {
 	l := &layer{o: o, state: state, password: password, identity: identity,
 		sessions: map[string]*session{}, calls: map[string]int{}, served: map[string]int64{},
-		leases: map[types.ManagedObjectReference]*Lease{}, busy: map[string]bool{}, guests: map[string]*guest{},
+		leases: map[types.ManagedObjectReference]*Lease{}, busy: map[string]bool{}, cancels: map[string]chan struct{}{}, guests: map[string]*guest{},
 		streams: map[string]*stream{}}
 	var err error
 	if l.store, err = newStore(state); err != nil {
@@ -102,6 +104,8 @@ func (l *layer) ours(name string) func(*call) (interface{}, types.BaseMethodFaul
 		return l.exportVM
 	case "ExportSnapshot":
 		return l.exportSnapshot
+	case "CancelTask":
+		return l.cancelTask
 	case "ShutdownGuest":
 		return l.shutdownGuest
 	}
@@ -122,9 +126,8 @@ func (l *layer) soap(w http.ResponseWriter, r *http.Request) {
 	order := l.obey(c.Name)
 	switch {
 	case order != nil && order.inTask && strings.HasSuffix(c.Name, "_Task"):
-		ref := l.runTask(c.This, c.Name, l.o.taskTime, func() (types.AnyType, types.BaseMethodFault) {
-			return nil, order.fault
-		})
+		ref := l.runTask(c.This, c.Name, func() (types.AnyType, types.BaseMethodFault) { return nil, order.fault },
+			func() {})
 		writeAnswer(w, c.Name+"Response", &taskAnswer{ref})
 		return
 	case order != nil && order.fault != nil:
@@ -217,7 +220,11 @@ func (l *layer) afterwards(c *call) {
 	case "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task":
 		l.setTools(vm)
 	case "ReconfigVM_Task":
-		simulator.Map.WithLock(vm, func() { l.store.reconfigured(vm) })
+		simulator.Map.WithLock(vm, func() {
+			l.store.reconfigured(vm)
+			simulator.Map.Update(vm, []types.PropertyChange{
+				{Name: "config.changeVersion", Val: time.Now().UTC().Format(time.RFC3339Nano)}})
+		})
 	default:
 		return
 	}

@@ -35,6 +35,7 @@ type options struct {
 	pageSize, maxAreas              int
 	idleTimeout, leaseTimeout       time.Duration
 	taskTime, shutdownTime, leaseUp time.Duration
+	cancelable                      bool // set by the control port
 }
 
 func parseOptions() *options {

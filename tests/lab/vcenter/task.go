@@ -28,19 +28,31 @@ func (l *layer) guest(moref string) *guest {
 	return l.guests[moref]
 }
 
-// runTask starts RUN in TAKES and gives the task, which property collectors can watch.
-func (l *layer) runTask(entity types.ManagedObjectReference, method string, takes time.Duration,
-	run func() (types.AnyType, types.BaseMethodFault)) types.ManagedObjectReference {
+// runTask starts RUN when the task's time is over, and gives the task, which property collectors can watch. END is called
+// when it has ended, also by CancelTask.
+func (l *layer) runTask(entity types.ManagedObjectReference, method string, run func() (types.AnyType, types.BaseMethodFault),
+	end func()) types.ManagedObjectReference {
 	name := method[:len(method)-len("_Task")]
 	task := simulator.CreateTask(entity, string(name[0]|0x20)+name[1:]+"Task", nil)
 	set := func(changes ...types.PropertyChange) {
 		simulator.Map.WithLock(task, func() { simulator.Map.Update(task, changes) })
 	}
+	cancelled := make(chan struct{})
+	gate := l.noteTask(task.Self, cancelled)
 	set(types.PropertyChange{Name: "info.startTime", Val: time.Now()},
+		types.PropertyChange{Name: "info.cancelable", Val: l.o.cancelable},
 		types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateRunning})
 	go func() {
-		time.Sleep(takes)
-		result, fault := run()
+		var result types.AnyType
+		var fault types.BaseMethodFault
+		time.Sleep(l.o.taskTime)
+		select {
+		case <-gate:
+			result, fault = run()
+		case <-cancelled:
+			fault = &types.RequestCanceled{}
+		}
+		end()
 		changes := []types.PropertyChange{{Name: "info.completeTime", Val: time.Now()}}
 		if fault != nil {
 			changes = append(changes, types.PropertyChange{Name: "info.error", Val: *localized(fault)},
@@ -56,6 +68,48 @@ func (l *layer) runTask(entity types.ManagedObjectReference, method string, take
 	return task.Self
 }
 
+// noteTask gives what is closed when tasks may go on: now, unless a test holds them.
+func (l *layer) noteTask(task types.ManagedObjectReference, cancelled chan struct{}) chan struct{} {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.o.cancelable {
+		l.cancels[task.Value] = cancelled
+	}
+	if l.gate != nil {
+		return l.gate
+	}
+	open := make(chan struct{})
+	close(open)
+	return open
+}
+
+// holdTasks: those that begin from now on do not end before this is called with HOLD false.
+func (l *layer) holdTasks(hold, cancelable bool) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.o.cancelable = cancelable
+	if l.gate != nil {
+		close(l.gate)
+		l.gate = nil
+	}
+	if hold {
+		l.gate = make(chan struct{})
+	}
+}
+
+// cancelTask: a task that cannot be cancelled is not supported, as the reference has it; of the simulator's own tasks, all.
+func (l *layer) cancelTask(c *call) (interface{}, types.BaseMethodFault) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	cancelled := l.cancels[c.This.Value]
+	if cancelled == nil {
+		return nil, &types.NotSupported{}
+	}
+	delete(l.cancels, c.This.Value)
+	close(cancelled)
+	return &emptyAnswer{}, nil
+}
+
 // machineTask is a task that no other task of the machine VM may run beside.
 func (l *layer) machineTask(vm, entity types.ManagedObjectReference, method string,
 	run func() (types.AnyType, types.BaseMethodFault)) (interface{}, types.BaseMethodFault) {
@@ -66,10 +120,7 @@ func (l *layer) machineTask(vm, entity types.ManagedObjectReference, method stri
 	if taken {
 		return nil, &types.TaskInProgress{Task: vm}
 	}
-	return &taskAnswer{l.runTask(entity, method, l.o.taskTime, func() (types.AnyType, types.BaseMethodFault) {
-		defer l.release(vm)
-		return run()
-	})}, nil
+	return &taskAnswer{l.runTask(entity, method, run, func() { l.release(vm) })}, nil
 }
 
 func (l *layer) release(vm types.ManagedObjectReference) {

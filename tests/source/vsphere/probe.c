@@ -175,7 +175,7 @@ static bool
 do_snapshot (struct vmf_vsphere *vsphere, char **words, GError **error)
 {
     g_autofree char *moref =
-        vmf_vsphere_create_snapshot (vsphere, words[0], words[1], "made by a test", quiesce, cancellable, error);
+        vmf_vsphere_create_snapshot (vsphere, words[0], words[1], "made by a test", quiesce, NULL, cancellable, error);
     if (!moref)
         return false;
     print (json_pack ("{s:s}", "snapshot", moref));
@@ -239,6 +239,15 @@ static bool
 do_power_on (struct vmf_vsphere *vsphere, char **words, GError **error)
 {
     return say_done (vmf_vsphere_power_on (vsphere, words[0], cancellable, error));
+}
+
+static bool
+do_state (struct vmf_vsphere *vsphere, char **words, GError **error)
+{
+    g_autofree char *state = vmf_vsphere_read_state (vsphere, words[0], words[1], cancellable, error);
+    if (state)
+        print (json_pack ("{s:s}", "state", state));
+    return state != NULL;
 }
 
 static void *
@@ -318,6 +327,7 @@ static const struct
     { "shutdown", 1, 1, do_shutdown },
     { "while-waiting", 1, 1, do_while_waiting },
     { "power-on", 1, 1, do_power_on },
+    { "state", 1, 2, do_state }, /* VM [LIKE] */
     { "export", 1, 2, do_export },
     { "flat-url", 2, 2, do_flat_url },
 };
