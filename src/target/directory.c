@@ -40,6 +40,7 @@ struct directory
     struct vmf_target base;
     char *path, *work_dir;
     bool replace;
+    bool claimed;      /* the name's partial file is ours */
     bool adopted;      /* an import that was killed goes on */
     vmf_undo *undo;    /* from create on */
     GPtrArray *pieces; /* struct piece*, disks, then the XML */
@@ -199,7 +200,8 @@ taken_sentence (const struct directory *dir, const char *folder, const char *fil
     struct stat info;
     g_autofree char *final = g_build_filename (folder, file, NULL);
     g_autofree char *partial = partial_name (folder, file);
-    if (lstat (partial, &info) == 0)
+    bool ours = dir->claimed && g_str_equal (file, xml);
+    if (!ours && lstat (partial, &info) == 0)
         return claimed_sentence (dir, partial, file, xml);
     if (lstat (final, &info) != 0)
         return NULL;
@@ -332,6 +334,7 @@ claim_name (struct directory *dir, const struct vmf_vm *vm, GError **error)
     }
     if (!piece)
         return g_propagate_error (error, g_steal_pointer (&why)), false;
+    dir->claimed = true;
     flock (piece->fd, LOCK_EX | LOCK_NB); /* where there are no locks, it looks like a dead import's to others */
     return write_text (piece->fd, piece->partial, line, error);
 }
@@ -346,7 +349,10 @@ create (struct vmf_target *target, const struct vmf_vm *vm, const struct vmf_tar
     if (problem)
         return g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "%s", problem), NULL;
     if (!each_taken (dir, vm, wishes, n_disks, fail_taken, error) || !(dir->undo = vmf_undo_open (dir->work_dir, error))
-        || !make_folder (dir, dir->path, error) || !claim_name (dir, vm, error))
+        || !make_folder (dir, dir->path, error)
+        || !claim_name (dir, vm, error)
+        /* Again: the one that had the name may have come to its end between our look and our claim. */
+        || !each_taken (dir, vm, wishes, n_disks, fail_taken, error))
         return NULL;
     for (unsigned i = 0; i < n_disks; i++)
     {

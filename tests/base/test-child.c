@@ -2,6 +2,7 @@
 /* Children end when they must, see what they may, and cannot flood us (D2, B14). The shell here is the test's, as a
  * program that starts others; the product starts none.
  */
+#include "../folder.h"
 #include "base/child.h"
 #include "base/error.h"
 
@@ -369,7 +370,7 @@ int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
-    folder = g_dir_make_tmp ("vmf-child-XXXXXX", NULL);
+    folder = test_folder_new ("child");
     g_test_add_func ("/child/status", test_status);
     g_test_add_func ("/child/missing", test_missing);
     g_test_add_func ("/child/timeout-and-cancel", test_timeout_and_cancel);

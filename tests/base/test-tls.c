@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Whom a TLS connection believes, held against openssl's own server and its own word for a thumbprint. */
+#include "../folder.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/tls.h"
@@ -69,7 +70,7 @@ static void
 start (struct server *server, gconstpointer unused)
 {
     g_autoptr (GError) error = NULL;
-    server->dir = g_dir_make_tmp ("vmf-tls-XXXXXX", &error);
+    server->dir = test_folder_new ("tls");
     g_assert_no_error (error);
     make_certificate (server);
     g_autofree char *key = g_build_filename (server->dir, "key.pem", NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of programs: versions, distributions, known-bad pairs, and that each program we start is in it (A10, A14).
  */
+#include "../folder.h"
 #include "base/tools.h"
 
 #include <glib/gstdio.h>
@@ -43,7 +44,7 @@ test_install_command (void)
 static struct vmf_tool_found *
 look_at_script (const char *line, const char *min_version)
 {
-    g_autofree char *folder = g_dir_make_tmp ("vmferry-tools-XXXXXX", NULL);
+    g_autofree char *folder = test_folder_new ("tools");
     g_autofree char *path = g_build_filename (folder, "tool", NULL);
     g_autofree char *text = g_strdup_printf ("#!/bin/sh\necho '%s' >&2\nexit 1\n", line);
     const struct vmf_tool tool = { .name = path, .version_option = "--version", .min_version = min_version };
@@ -85,7 +86,7 @@ test_look (void)
 static void
 test_other_places (void)
 {
-    g_autofree char *folder = g_dir_make_tmp ("vmferry-tools-XXXXXX", NULL);
+    g_autofree char *folder = test_folder_new ("tools");
     g_autofree char *path = g_build_filename (folder, "tool", NULL);
     g_autofree char *places = g_strdup_printf ("/nonexistent/tool:%s", path);
     const struct vmf_tool tool = { .name = "no-such-program-of-ours", .other_place = places };

@@ -2,6 +2,7 @@
 /* Finding VDDK by directories that look like it (A7, A12, A13, PITFALLS 20). Whether a library that is there loads is
  * tried with a file that is an ELF header and nothing more: nbdkit must say no, and the user be told which file.
  */
+#include "../folder.h"
 #include "base/plugins.h"
 #include "base/file.h"
 #include "base/vddk.h"
@@ -167,7 +168,7 @@ int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
-    folder = g_dir_make_tmp ("vmferry-vddk-XXXXXX", NULL);
+    folder = test_folder_new ("vddk");
     g_test_add_func ("/vddk/A13-newest-name-with-version", test_newest_name_with_version);
     g_test_add_func ("/vddk/A12-problems", test_problems);
     g_test_add_func ("/vddk/A7-absent-says-how-to-get-it", test_absent_says_how_to_get_it);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What tests of disks share: a folder that goes away, a disk image with a known pattern, and programs to run. */
 #pragma once
+#include "../folder.h"
 #include "base/child.h"
 #include <glib/gstdio.h>
 #include <gio/gio.h>
@@ -10,10 +11,7 @@
 static inline char *
 fixture_folder (void)
 {
-    GError *error = NULL;
-    char *folder = g_dir_make_tmp ("vmferry-test-XXXXXX", &error);
-    g_assert_no_error (error);
-    return folder;
+    return test_folder_new ("test");
 }
 
 /* Runs a program of the test's own choice to its end; it must succeed. Gives what it printed. */

@@ -9,17 +9,17 @@ import glob
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 LAB = os.path.join(os.path.dirname(HERE), "lab")
+sys.path.insert(0, LAB)
+from lablib.host import Scratch  # noqa: E402
 VMFERRY = os.path.realpath(os.environ.get("VMFERRY", os.path.join(HERE, "../../build/vmferry")))
 SKIP = 77
 STAGES = ["describe", "preflight", "lock", "map", "copy", "convert", "commit", "finish"]
@@ -69,13 +69,15 @@ def adopt_orphans():
 
 
 class Folder:
-    """The test's folder: top, with out (a target), and env (for vmferry, all temporary files below top)."""
+    """The test's folder: top, with out (a target), and env (for vmferry, all temporary files below top). Locked while the test
+    lives; what a killed one left is swept by the next."""
 
     def __init__(self, lane="quick"):
         self.lane = lane
 
     def __enter__(self):
-        self.top = tempfile.mkdtemp(prefix="vmf-e2e.", dir="/var/tmp")
+        self._scratch = Scratch("vmf-e2e-run.", "/var/tmp")
+        self.top = self._scratch.__enter__()
         os.chmod(self.top, 0o711)  # libvirt's QEMU has to get through
         for name in ("tmp", "out", "log"):
             os.mkdir(os.path.join(self.top, name))
@@ -90,7 +92,7 @@ class Folder:
         return os.path.join(self.top, name)
 
     def __exit__(self, *_):
-        shutil.rmtree(self.top, ignore_errors=True)
+        self._scratch.__exit__()
 
     def argv(self, source, *words, to=None):
         return [VMFERRY, "import", source, "--to", to or self.out, "--set", "log.dir=" + (self / "log"),
@@ -290,7 +292,8 @@ class Libvirt:
 
     def __init__(self, folder):
         self.folder = folder
-        self.dir = tempfile.mkdtemp(prefix="vmf-lv.", dir="/tmp")
+        self._scratch = Scratch("vmf-run.", "/tmp")
+        self.dir = self._scratch.__enter__()
         self.process = subprocess.Popen([os.path.join(LAB, "libvirtd"), self.dir], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
 
@@ -308,7 +311,7 @@ class Libvirt:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        self._scratch.__exit__()
 
     def virsh(self, *words, fails=False):
         done = subprocess.run(["virsh", "-q", "-c", self.uri, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

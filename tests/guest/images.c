@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* See images.h. Children of this file are g_spawn's: the module under test is not used to judge itself. */
+#include "../folder.h"
 #include "images.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ images_dir (void)
     if (!folder)
     {
         enter_own_namespace ();
-        folder = g_dir_make_tmp ("vmf-map-XXXXXX", NULL);
+        folder = test_folder_new ("map");
     }
     g_assert_nonnull (folder);
     return folder;

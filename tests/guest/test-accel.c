@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The KVM probe and what libguestfs is told. QEMU is a script here: what a guest on it does is the test's choice. */
+#include "../folder.h"
 #include "guest/accel.h"
 
 #include <glib/gstdio.h>
@@ -130,7 +131,7 @@ int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
-    folder = g_dir_make_tmp ("vmferry-accel-XXXXXX", NULL);
+    folder = test_folder_new ("accel");
     g_autofree char *path = g_strconcat (folder, ":", g_getenv ("PATH"), NULL);
     g_setenv ("PATH", path, TRUE);
     g_setenv ("VMFERRY_CACHE_DIR", folder, TRUE);

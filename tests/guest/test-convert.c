@@ -2,6 +2,7 @@
 /* The conversion: guest.xml, what is read from virt-v2v's log, errors, and the child's life. virt-v2v's logs are real
  * ones (data/README.md); for the child's life a script stands in for the program.
  */
+#include "../folder.h"
 #include "base/error.h"
 #include "guest/convert-parts.h"
 
@@ -248,7 +249,7 @@ struct life
 static void
 life_set_up (struct life *life, int status)
 {
-    life->folder = g_dir_make_tmp ("vmferry-convert-XXXXXX", NULL);
+    life->folder = test_folder_new ("convert");
     life->work = g_build_filename (life->folder, "work", NULL);
     life->log = g_build_filename (life->work, "convert.log", NULL);
     life->path = g_strdup (g_getenv ("PATH"));

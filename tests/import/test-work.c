@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Work directories: whose they are, who may clear them, and that nothing of anybody else's ever goes with them. */
+#include "../folder.h"
 #include "base/error.h"
 #include "import/import.h"
 #include "import/work.h"
@@ -268,7 +269,7 @@ int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
-    top = g_mkdtemp (g_strdup ("/tmp/vmferry-test-XXXXXX"));
+    top = test_folder_new ("work");
     g_assert_nonnull (top);
     g_autofree char *tmp = path_of (top, "tmp"), *root = path_of (top, "work");
     g_autofree char *pair = g_strconcat ("work.dir=", root, NULL);

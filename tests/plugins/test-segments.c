@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The segments plugin shows pieces of two disks, in order, byte for byte; a bad table is refused. */
+#include "../folder.h"
+
 #include <glib.h>
 #include <libnbd.h>
 #include <stdbool.h>
@@ -113,7 +115,7 @@ main (int argc, char **argv)
         { "other-word", "disc nbd://x\n" },
     };
     g_test_init (&argc, &argv, NULL);
-    folder = g_dir_make_tmp ("vmf-segments-XXXXXX", NULL);
+    folder = test_folder_new ("segments");
     plugin = g_build_filename (g_getenv ("VMFERRY_PLUGIN_DIR"), "nbdkit-segments-plugin.so", NULL);
     g_test_add_data_func ("/segments/bytes", NULL, test_bytes);
     for (size_t i = 0; i < G_N_ELEMENTS (bad); i++)

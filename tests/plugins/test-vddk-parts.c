@@ -2,6 +2,7 @@
 /* The parts of the vmferry-vddk plugin that need neither nbdkit nor a library: map, words, what the log tells, slots,
  * temporary files, queue.
  */
+#include "../folder.h"
 #include "vddk-job.h"
 #include "vddk-library.h"
 #include "vddk-log.h"
@@ -54,7 +55,7 @@ nbdkit_error (const char *format, ...)
 static char *
 new_folder (void)
 {
-    char *folder = g_dir_make_tmp ("vmferry-test-XXXXXX", NULL);
+    char *folder = test_folder_new ("test");
     g_assert_nonnull (folder);
     return folder;
 }

@@ -2,6 +2,8 @@
 /* The vmdkstream plugin: QEMU's images and VMware's layout, from a file, from a part of one and as they arrive; bent
  * images (vmdk-set.py) are refused, or fail to read, with words that name the place.
  */
+#include "../folder.h"
+
 #include <glib.h>
 #include <glib/gstdio.h>
 #include <fcntl.h>
@@ -747,7 +749,7 @@ main (int argc, char **argv)
 {
     signal (SIGPIPE, SIG_IGN);
     g_test_init (&argc, &argv, NULL);
-    folder = g_dir_make_tmp ("vmf-vmdkstream-XXXXXX", NULL);
+    folder = test_folder_new ("vmdkstream");
     plugin = g_build_filename (g_getenv ("VMFERRY_PLUGIN_DIR"), "nbdkit-vmdkstream-plugin.so", NULL);
     make_image ("big", BIG);
     make_dense ();

@@ -3,6 +3,7 @@
  * hostile set. usage: open-source ADDRESS [FORMAT]. Prints a line for each disk (name, size, SHA-256 of what was read);
  * on error the message, and exits with 10 + the error's code.
  */
+#include "../folder.h"
 #include "source/source.h"
 #include "disk/nbd.h"
 #include "base/error.h"
@@ -55,7 +56,7 @@ int
 main (int argc, char **argv)
 {
     GError *error = NULL;
-    g_autofree char *folder = g_dir_make_tmp ("open-source-XXXXXX", NULL);
+    g_autofree char *folder = test_folder_new ("open-source");
     struct vmf_source_options options = { .format = argc > 2 ? argv[2] : NULL, .work_dir = folder };
     struct vmf_source *source = argc > 1 ? vmf_source_open (argv[1], &options, NULL, &error) : NULL;
     bool good = source && read_all (source, folder, &error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Pinned thumbprints (A18): trusted at first use, kept, a change refused with both values, forgotten by name. */
+#include "../folder.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "source/vsphere/pins.h"
@@ -124,7 +125,7 @@ int
 main (int argc, char **argv)
 {
     g_test_init (&argc, &argv, NULL);
-    folder = g_dir_make_tmp ("vmferry-pins-XXXXXX", NULL);
+    folder = test_folder_new ("pins");
     path = g_build_filename (folder, "new", "thumbprints", NULL);
     g_test_add_func ("/pins/A18-first-use-is-kept", test_first_use_is_kept);
     g_test_add_func ("/pins/A18-change-is-refused-with-both-values", test_change_is_refused_with_both_values);

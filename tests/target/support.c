@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* See support.h. */
+#include "../folder.h"
 #include "support.h"
 
 #include <errno.h>
@@ -85,7 +86,7 @@ char *
 new_folder (void)
 {
     g_autoptr (GError) error = NULL;
-    char *path = g_dir_make_tmp ("vmf-target-XXXXXX", &error);
+    char *path = test_folder_new ("target");
     g_assert_no_error (error);
     g_chmod (path, 0711);
     return path;

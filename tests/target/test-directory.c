@@ -544,6 +544,22 @@ loses_the_name_at_each_step (struct setup *s, const void *data)
     g_assert_cmpuint (lost, >, 0);
 }
 
+/* Another import of the name ends between our look and our claim: that is found now, not at the end of the copy. */
+static void
+finds_what_came_before_its_claim (struct setup *s, const void *data)
+{
+    g_autoptr (GError) error = NULL;
+    g_autoptr (vmf_target) target = open_target (s);
+    faults = (struct faults){ .hook_at = 1, .hook = take_the_name, .hook_data = s };
+    GPtrArray *disks = target->ops->create (target, s->vm, s->wishes, 2, NULL, &error);
+    faults = (struct faults){ 0 };
+    g_assert_true (s->took);
+    g_assert_null (disks);
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_EXISTS);
+    g_assert_true (target->ops->abort (target, NULL));
+    assert_names (s, "web01-sda.qcow2||");
+}
+
 /* The claim of an import that was killed: a new one is told whose it is, and that one can be cleared or go on. */
 static void
 says_whose_dead_claim_it_is (struct setup *s, const void *data)
@@ -691,6 +707,7 @@ main (int argc, char **argv)
     ADD ("/target/directory/loses-the-race-at-each-step", NULL, loses_the_race_at_each_step);
     ADD ("/target/directory/two-imports-of-one-name", NULL, two_imports_of_one_name);
     ADD ("/target/directory/loses-the-name-at-each-step", NULL, loses_the_name_at_each_step);
+    ADD ("/target/directory/finds-what-came-before-its-claim", NULL, finds_what_came_before_its_claim);
     ADD ("/target/directory/says-whose-dead-claim-it-is", NULL, says_whose_dead_claim_it_is);
     ADD ("/target/directory/one-of-several-wins", NULL, one_of_several_wins);
     ADD ("/target/directory/never-replaces-what-is-in-use", NULL, never_replaces_what_is_in_use);

@@ -183,17 +183,17 @@ class Mount:
 
 
 class Scratch:
-    """A temporary directory that is removed at the end; VMFERRY_LAB_TMP says where (default /var/tmp). Its user holds a lock
+    """A temporary directory that is removed at the end, in PARENT, or where VMFERRY_LAB_TMP says (default /var/tmp). Its user holds a lock
     on it: those that a killed user left are told from those in use, and swept by the next one. Never remove one by hand
     that is in use: what another namespace has mounted on it is torn from under its user."""
 
-    def __init__(self):
-        self._parent = os.environ.get("VMFERRY_LAB_TMP", "/var/tmp")
+    def __init__(self, prefix="vmferry-lab.", parent=None):
+        self._prefix, self._parent = prefix, parent or os.environ.get("VMFERRY_LAB_TMP", "/var/tmp")
 
     def __enter__(self):
         self._sweep()
         while True:
-            self.path = tempfile.mkdtemp(prefix="vmferry-lab.", dir=self._parent)
+            self.path = tempfile.mkdtemp(prefix=self._prefix, dir=self._parent)
             self._lock = self._take(self.path)
             if self._lock is not None and os.path.isdir(self.path):  # not swept before it was locked
                 return self.path
@@ -213,18 +213,22 @@ class Scratch:
             return None
 
     def _sweep(self):
-        for path in glob.glob(os.path.join(self._parent, "vmferry-lab.*")):
+        for path in glob.glob(os.path.join(self._parent, self._prefix + "*")):
             fd = self._take(path)
             if fd is not None:
-                shutil.rmtree(path, ignore_errors=True)
+                self._remove(path)
                 os.close(fd)
 
-    def __exit__(self, *_):
+    @staticmethod
+    def _remove(path):
         with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
-            inside = [line.split()[1] for line in file if line.split()[1].startswith(self.path + "/")]
+            inside = [line.split()[1] for line in file if line.split()[1].startswith(path + "/")]
         for place in reversed(inside):  # FUSE files above all: a mount point cannot be removed
             subprocess.run(["umount", "-l", place], stderr=subprocess.DEVNULL, check=False)
-        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+
+    def __exit__(self, *_):
+        self._remove(self.path)
         os.close(self._lock)
 
 
