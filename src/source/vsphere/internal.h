@@ -62,7 +62,8 @@ struct vmf_call
 {
     const char *what; /* "taking a snapshot of vm-12": for messages; borrowed */
     GString *request; /* freed by the run, and wiped if `secret` */
-    const char *each; /* each element of that name below <returnval> goes to `on_each` and is then freed … */
+    const char
+        *each; /* each element of that name below <returnval> or its <filterSet> goes to `on_each`, then is freed */
     void (*on_each) (xmlNode *node, void *data);
     void *data;
     int64_t timeout_ms;    /* 0: the session's */
