@@ -53,6 +53,7 @@ struct vmf_vsphere
     struct vmf_vsphere_about about;
     char *api_version; /* for SOAPAction */
     char *root_folder, *property_collector, *view_manager, *session_manager;
+    char *search_index; /* or NULL */
 
     GMutex leases_lock;
     GPtrArray *leases; /* struct vmf_vsphere_lease*, borrowed: those that were not ended */

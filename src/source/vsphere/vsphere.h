@@ -129,12 +129,25 @@ struct vmf_vsphere_snapshot
     bool current;
 };
 
-/* NAME: a name, a moref ("vm-12"), or a path "datacenter/folder/name". VMF_ERROR_NOT_FOUND; USAGE where several have
-   it, named with their paths. */
+/* NAME: a name, a moref ("vm-12"), or a path "datacenter/folder/name"; NULL: the only one. VMF_ERROR_NOT_FOUND; USAGE
+   where several have it, named with their paths. */
 struct vmf_vsphere_machine *vmf_vsphere_describe (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *within,
                                                   const char *name, GCancellable *cancellable, GError **error);
+/* By its moref, whatever other machines are called. */
+struct vmf_vsphere_machine *vmf_vsphere_describe_reference (struct vmf_vsphere *vsphere, const char *moref,
+                                                            GCancellable *cancellable, GError **error);
 void vmf_vsphere_machine_free (struct vmf_vsphere_machine *machine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_machine, vmf_vsphere_machine_free)
+
+struct vmf_vsphere_leftover
+{
+    char *vm_moref, *vm_name;
+    struct vmf_vsphere_snapshot *snapshot;
+};
+/* Snapshots with our mark of the machines ROWS (vmf_vsphere_list), by one paged question. *N_UNREAD: machines that
+   would not say. struct vmf_vsphere_leftover*; caller unrefs. */
+GPtrArray *vmf_vsphere_find_leftovers (struct vmf_vsphere *vsphere, const GPtrArray *rows, unsigned *n_unread,
+                                       GCancellable *cancellable, GError **error);
 
 /* ---- changes to it; each waits for its task's end (by change notification), and for another task in progress ---- */
 

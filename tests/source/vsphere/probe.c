@@ -15,6 +15,7 @@
 
 static char *password_file, *ca_file, *thumbprint;
 static char *name, *host, *cluster, *datacenter, *folder, *os, *tag, *power;
+static char *description;
 static gboolean quiesce, force, quiet;
 static int timeout_ms = 60000, cancel_after_ms, hold_ms, percent = 50;
 
@@ -30,6 +31,7 @@ static const GOptionEntry options[] = {
     { "os", 0, 0, G_OPTION_ARG_STRING, &os, "filter", "PATTERN" },
     { "tag", 0, 0, G_OPTION_ARG_STRING, &tag, "filter", "NAME" },
     { "power", 0, 0, G_OPTION_ARG_STRING, &power, "filter", "on|off|suspended" },
+    { "description", 0, 0, G_OPTION_ARG_STRING, &description, "snapshot", "TEXT" },
     { "quiesce", 0, 0, G_OPTION_ARG_NONE, &quiesce, "snapshot", NULL },
     { "force", 0, 0, G_OPTION_ARG_NONE, &force, "shutdown", NULL },
     { "quiet", 0, 0, G_OPTION_ARG_NONE, &quiet, "list: only a count", NULL },
@@ -149,6 +151,28 @@ do_describe (struct vmf_vsphere *vsphere, char **words, GError **error)
 }
 
 static bool
+do_leftovers (struct vmf_vsphere *vsphere, char **words, GError **error)
+{
+    struct vmf_vsphere_filter filter = make_filter ();
+    unsigned n_unread;
+    g_autoptr (GPtrArray) rows = vmf_vsphere_list (vsphere, &filter, cancellable, error);
+    g_autoptr (GPtrArray) leftovers =
+        rows ? vmf_vsphere_find_leftovers (vsphere, rows, &n_unread, cancellable, error) : NULL;
+    if (!leftovers)
+        return false;
+    json_t *all = json_array ();
+    for (unsigned i = 0; i < leftovers->len; i++)
+    {
+        const struct vmf_vsphere_leftover *leftover = leftovers->pdata[i];
+        json_array_append_new (all, json_pack ("{s:o,s:o,s:o}", "vm", text_of (leftover->vm_moref), "name",
+                                               text_of (leftover->vm_name), "snapshot",
+                                               text_of (leftover->snapshot->moref)));
+    }
+    print (json_pack ("{s:o,s:i}", "leftovers", all, "unread", (int)n_unread));
+    return true;
+}
+
+static bool
 do_about (struct vmf_vsphere *vsphere, char **words, GError **error)
 {
     const struct vmf_vsphere_about *about = vmf_vsphere_get_about (vsphere);
@@ -174,8 +198,8 @@ do_keep_alive (struct vmf_vsphere *vsphere, char **words, GError **error)
 static bool
 do_snapshot (struct vmf_vsphere *vsphere, char **words, GError **error)
 {
-    g_autofree char *moref =
-        vmf_vsphere_create_snapshot (vsphere, words[0], words[1], "made by a test", quiesce, cancellable, error);
+    g_autofree char *moref = vmf_vsphere_create_snapshot (
+        vsphere, words[0], words[1], description ? description : "made by a test", quiesce, cancellable, error);
     if (!moref)
         return false;
     print (json_pack ("{s:s}", "snapshot", moref));
@@ -309,6 +333,7 @@ static const struct
     { "about", 0, 0, do_about },
     { "keep-alive", 0, 0, do_keep_alive },
     { "list", 0, 0, do_list },
+    { "leftovers", 0, 0, do_leftovers },
     { "describe", 1, 1, do_describe },
     { "snapshot", 2, 2, do_snapshot },
     { "snapshot-disks", 1, 1, do_disks },
