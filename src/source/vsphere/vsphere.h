@@ -88,6 +88,30 @@ struct vmf_vsphere_filter
 GPtrArray *vmf_vsphere_list (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *filter,
                              GCancellable *cancellable, GError **error);
 
+/* ---- an inventory that follows the server ---- */
+
+typedef struct vmf_vsphere_inventory vmf_vsphere_inventory;
+/* BEFORE NULL: it is new; AFTER NULL: it is gone, or FILTER does not let it through any more. Both are the inventory's,
+   for the time of the call. */
+typedef void (*vmf_vsphere_on_change) (const struct vmf_vsphere_row *before, const struct vmf_vsphere_row *after,
+                                       void *data);
+
+/* A list that is kept: it is read once, and then the server tells what changes, a few hundred bytes for each. Asks
+   nothing yet; FILTER (may be NULL) is copied. One thread at a time; free it before its session. It waits where tasks
+   are waited for, so give it a session of its own where others work beside. */
+struct vmf_vsphere_inventory *vmf_vsphere_inventory_new (struct vmf_vsphere *vsphere,
+                                                         const struct vmf_vsphere_filter *filter);
+void vmf_vsphere_inventory_free (struct vmf_vsphere_inventory *inventory);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_inventory, vmf_vsphere_inventory_free)
+/* Tells ON_CHANGE (NULL: nobody) what is different since the last call; the first tells all as new, by name. Others
+   wait for the first change, at most TIMEOUT_MS (0: only looks). A lost session is no change: all is read again, and
+   compared. After an error it can be called again. NOT_FOUND: no such tag; tags are looked at again twice a minute. */
+bool vmf_vsphere_inventory_poll (struct vmf_vsphere_inventory *inventory, int64_t timeout_ms,
+                                 vmf_vsphere_on_change on_change, void *data, GCancellable *cancellable,
+                                 GError **error);
+/* What was told, by name: const struct vmf_vsphere_row*, valid until the next poll. Caller unrefs. */
+GPtrArray *vmf_vsphere_inventory_get_rows (struct vmf_vsphere_inventory *inventory);
+
 /* ---- one machine ---- */
 
 struct vmf_vsphere_disk

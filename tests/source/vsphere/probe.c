@@ -37,7 +37,7 @@ static const GOptionEntry options[] = {
     { "quiet", 0, 0, G_OPTION_ARG_NONE, &quiet, "list: only a count", NULL },
     { "timeout", 0, 0, G_OPTION_ARG_INT, &timeout_ms, "of an answer, or of a shutdown", "MS" },
     { "cancel-after", 0, 0, G_OPTION_ARG_INT, &cancel_after_ms, "cancels the call", "MS" },
-    { "hold", 0, 0, G_OPTION_ARG_INT, &hold_ms, "export, keep-alive: waits", "MS" },
+    { "hold", 0, 0, G_OPTION_ARG_INT, &hold_ms, "export, keep-alive: waits; watch: at most, for changes", "MS" },
     { "percent", 0, 0, G_OPTION_ARG_INT, &percent, "export: is reported", "N" },
     { NULL },
 };
@@ -97,6 +97,39 @@ do_list (struct vmf_vsphere *vsphere, char **words, GError **error)
         json_array_append_new (all, row_to_json (rows->pdata[i]));
     print (json_pack ("{s:i,s:I,s:o}", "count", (int)rows->len, "max_rss_bytes", (json_int_t)usage.ru_maxrss * 1024,
                       "vms", all));
+    return true;
+}
+
+static void
+print_change (const struct vmf_vsphere_row *before, const struct vmf_vsphere_row *after, void *data)
+{
+    unsigned *n = data;
+    (*n)++;
+    print (json_pack ("{s:o,s:o}", "before", before ? row_to_json (before) : json_null (), "after",
+                      after ? row_to_json (after) : json_null ()));
+}
+
+/* Polls once for each line of input, and at the end of it ends; after the changes a line with how many there were, and
+   the names of what is there now. */
+static bool
+do_watch (struct vmf_vsphere *vsphere, char **words, GError **error)
+{
+    struct vmf_vsphere_filter filter = make_filter ();
+    g_autoptr (vmf_vsphere_inventory) inventory = vmf_vsphere_inventory_new (vsphere, &filter);
+    do
+    {
+        unsigned n = 0;
+        if (!vmf_vsphere_inventory_poll (inventory, hold_ms, quiet ? NULL : print_change, &n, cancellable, error))
+            return false;
+        g_autoptr (GPtrArray) rows = vmf_vsphere_inventory_get_rows (inventory);
+        json_t *names = json_array ();
+        for (unsigned i = 0; i < rows->len; i++)
+            json_array_append_new (names, text_of (((const struct vmf_vsphere_row *)rows->pdata[i])->name));
+        struct rusage usage;
+        getrusage (RUSAGE_SELF, &usage);
+        print (json_pack ("{s:i,s:o,s:I}", "changes", (int)n, "names", names, "max_rss_bytes",
+                          (json_int_t)usage.ru_maxrss * 1024));
+    } while (getchar () != EOF);
     return true;
 }
 
@@ -333,8 +366,9 @@ static const struct
     { "about", 0, 0, do_about },
     { "keep-alive", 0, 0, do_keep_alive },
     { "list", 0, 0, do_list },
+    { "watch", 0, 0, do_watch },
     { "leftovers", 0, 0, do_leftovers },
-    { "describe", 1, 1, do_describe },
+    { "describe", 0, 1, do_describe },
     { "snapshot", 2, 2, do_snapshot },
     { "snapshot-disks", 1, 1, do_disks },
     { "remove-snapshot", 2, 2, do_remove },
