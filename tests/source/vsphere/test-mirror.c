@@ -145,6 +145,9 @@ test_remove (void)
     g_assert_cmpuint (row_of (mirror, "vm-1")->capacity_bytes, ==, 1024);
     check (mirror, VM ("modify", "vm-1", UNSET ("indirectRemove", "summary.storage.committed")), "~web>web;");
     g_assert_cmpuint (row_of (mirror, "vm-1")->capacity_bytes, ==, 24);
+    /* Whatever else is said of what was removed. */
+    check (mirror, VM ("modify", "vm-1", CHANGE ("remove", "summary.storage.uncommitted", "24")), "~web>web;");
+    g_assert_cmpuint (row_of (mirror, "vm-1")->capacity_bytes, ==, 0);
     /* What they are parts of, all at once. */
     check (mirror, VM ("modify", "vm-1", UNSET ("indirectRemove", "summary")), "~web>web;");
     g_assert_cmpuint (row_of (mirror, "vm-1")->n_disks, ==, 0);
