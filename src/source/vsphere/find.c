@@ -56,21 +56,26 @@ make_inventory_path (const char *datacenter, const char *rest)
     return g_strjoin ("/", datacenter, "vm", path->str, NULL);
 }
 
-/* Not found, or not a VM, is no error. */
+/* Not found, not a VM, or a server that refuses to look: then names are asked for. */
 static bool
 look_up (struct vmf_vsphere *vsphere, char *path, struct search *search, GCancellable *cancellable, GError **error)
 {
-    struct vmf_call call = { .what = what };
+    enum vmf_fault fault = VMF_FAULT_NONE;
+    g_autoptr (GError) failed = NULL;
+    struct vmf_call call = { .what = what, .fault = &fault };
     call.request = vmf_request_new ("FindByInventoryPath", "SearchIndex", vsphere->search_index);
     vmf_request_add (call.request, "inventoryPath", path);
     vmf_request_end (call.request);
     g_free (path);
-    xmlDoc *doc = vmf_call_run (vsphere, &call, cancellable, error);
+    xmlDoc *doc = vmf_call_run (vsphere, &call, cancellable, &failed);
     const xmlNode *found = doc ? vmf_xml_child (vmf_answer_response (doc), "returnval") : NULL;
     if (found && strcmp (vmf_node_moref_type (found), "VirtualMachine") == 0)
         g_ptr_array_add (search->morefs, vmf_xml_text (found));
     xmlFreeDoc (doc);
-    return doc != NULL;
+    if (doc || fault != VMF_FAULT_NONE)
+        return true;
+    g_propagate_error (error, g_steal_pointer (&failed));
+    return false;
 }
 
 /* "DC0/a/b" as it stands; otherwise within the datacenter that the address names. */
