@@ -13,7 +13,7 @@ _vmferry_options() {
     verify) echo "--format=" ;;
     control) echo "--disk=" ;;
     list)
-        echo "--name= --os= --power= --datacenter= --cluster= --host= --folder= --tag= --password-file= --json"
+        echo "--name= --os= --power= --datacenter= --cluster= --host= --folder= --tag= --watch --password-file= --json"
         ;;
     show) echo "--vm= --json --format= --password-file=" ;;
     doctor) echo "--fix --forget-thumbprint --remove-snapshot= --password-file= --json" ;;

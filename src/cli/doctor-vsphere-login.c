@@ -14,7 +14,6 @@
 enum
 {
     HOSTS_MAX = 64,
-    MACHINES_MAX = 200, /* each is asked for its snapshots by itself */
 };
 
 /* PITFALLS 21. */
@@ -70,46 +69,35 @@ look_at_hosts (struct doctor_vsphere *looking, const GPtrArray *rows, GError **e
 }
 
 static void
-add_leftovers (struct doctor_vsphere *looking, const struct vmf_vsphere_machine *machine)
+add_leftover (struct doctor_vsphere *looking, const struct vmf_vsphere_leftover *leftover)
 {
+    const struct vmf_vsphere_snapshot *snapshot = leftover->snapshot;
     g_autofree char *quoted = g_shell_quote (looking->source->address);
-    for (guint i = 0; i < machine->snapshots->len; i++)
-    {
-        const struct vmf_vsphere_snapshot *snapshot = g_ptr_array_index (machine->snapshots, i);
-        if (!snapshot->description || !g_str_has_prefix (snapshot->description, VMF_SNAPSHOT_MARK))
-            continue;
-        g_autofree char *name = vmf_text_printable (machine->name, 80);
-        g_autofree char *about = vmf_text_printable (snapshot->description, 200);
-        row_add (looking->list, "leftover", ROW_WARNING,
-                 "%s has a snapshot of vmferry's, made at %s (%s); unless that import still runs or is to be resumed, "
-                 "remove it: vmferry doctor %s --remove-snapshot=%s/%s",
-                 name, snapshot->created_at ? snapshot->created_at : "a time that is not known", about, quoted,
-                 machine->moref, snapshot->moref);
-    }
+    g_autofree char *name = vmf_text_printable (leftover->vm_name, 80);
+    g_autofree char *about = vmf_text_printable (snapshot->description, 200);
+    row_add (looking->list, "leftover", ROW_WARNING,
+             "%s has a snapshot of vmferry's, made at %s (%s); unless that import still runs or is to be resumed, "
+             "remove it: vmferry doctor %s --remove-snapshot=%s/%s",
+             name, snapshot->created_at ? snapshot->created_at : "a time that is not known", about, quoted,
+             leftover->vm_moref, snapshot->moref);
 }
 
-/* A machine that cannot be described has its own trouble, and `vmferry list` tells it. */
+/* A machine that cannot be read has its own trouble, and `vmferry list` tells it. */
 static bool
 look_at_leftovers (struct doctor_vsphere *looking, struct vmf_vsphere *vsphere, const GPtrArray *rows, GError **error)
 {
-    guint n = MIN (rows->len, MACHINES_MAX), before = looking->list->len;
-    for (guint i = 0; i < n; i++)
-    {
-        const struct vmf_vsphere_row *row = g_ptr_array_index (rows, i);
-        struct vmf_vsphere_machine *machine =
-            vmf_vsphere_describe (vsphere, NULL, row->moref, looking->cancellable, NULL);
-        if (machine)
-            add_leftovers (looking, machine);
-        vmf_vsphere_machine_free (machine);
-        if (vmf_error_if_cancelled (looking->cancellable, error))
-            return false;
-    }
-    if (rows->len > n)
+    unsigned n_unread = 0;
+    g_autoptr (GPtrArray) leftovers =
+        vmf_vsphere_find_leftovers (vsphere, rows, &n_unread, looking->cancellable, error);
+    if (!leftovers)
+        return false;
+    for (guint i = 0; i < leftovers->len; i++)
+        add_leftover (looking, g_ptr_array_index (leftovers, i));
+    if (n_unread > 0)
         row_add (looking->list, "leftovers", ROW_WARNING,
-                 "the first %u of %u machines were looked at for snapshots of killed imports; name a host in the "
-                 "address to see its own",
-                 n, rows->len);
-    else if (looking->list->len == before)
+                 "the snapshots of %u of %u machines cannot be read; 'vmferry list' says what is wrong with them",
+                 n_unread, rows->len);
+    else if (leftovers->len == 0)
         row_add (looking->list, "leftovers", ROW_GOOD, "no machine has a snapshot of a killed import");
     return true;
 }
@@ -122,7 +110,7 @@ remove_snapshot (struct doctor_vsphere *looking, struct vmf_vsphere *vsphere, GE
     struct vmf_vsphere_machine *machine = NULL;
     bool ours = false;
     if (g_strv_length (parts) == 2
-        && !(machine = vmf_vsphere_describe (vsphere, NULL, parts[0], looking->cancellable, error)))
+        && !(machine = vmf_vsphere_describe_reference (vsphere, parts[0], looking->cancellable, error)))
         return false;
     for (guint i = 0; machine && i < machine->snapshots->len; i++)
     {

@@ -2,14 +2,13 @@
 /* `vmferry list`: the machines that a source has, all or those that a filter lets through. */
 #include "base/error.h"
 #include "base/text.h"
-#include "cli/commands.h"
-#include "source/source.h"
+#include "cli/list.h"
 
 #include <libsmartcols.h>
 #include <stdio.h>
 
 static struct vmf_source_filter filter;
-static gboolean json;
+static gboolean json, watch;
 
 static const GOptionEntry options[] = {
     { "name", 0, 0, G_OPTION_ARG_STRING, &filter.name, "Only VMs with such a name; * and ? stand for others",
@@ -22,13 +21,14 @@ static const GOptionEntry options[] = {
     { "host", 0, 0, G_OPTION_ARG_STRING, &filter.host, "Only those on such a host", "PATTERN" },
     { "folder", 0, 0, G_OPTION_ARG_STRING, &filter.folder, "Only those in such a folder, such as 'prod/*'", "PATTERN" },
     { "tag", 0, 0, G_OPTION_ARG_STRING, &filter.tag, "Only those with such a tag of vCenter", "NAME" },
-    { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print a JSON array", NULL },
+    { "watch", 0, 0, G_OPTION_ARG_NONE, &watch, "Go on and print each change, until Ctrl-C", NULL },
+    { "json", 0, 0, G_OPTION_ARG_NONE, &json, "Print a JSON array; with --watch a line for each change", NULL },
     VMF_CLI_PASSWORD_OPTION,
     { NULL }
 };
 
-static json_t *
-entry_json (const struct vmf_source_entry *entry)
+json_t *
+list_entry_json (const struct vmf_source_entry *entry)
 {
     return json_pack (
         "{s:o, s:o, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:s?, s:o}", "name", vmf_text_to_json (entry->name), "os_name",
@@ -37,14 +37,6 @@ entry_json (const struct vmf_source_entry *entry)
         "cluster", vmf_text_to_json (entry->cluster), "host", vmf_text_to_json (entry->host), "folder",
         vmf_text_to_json (entry->folder), "power", entry->power, "problem", vmf_text_to_json (entry->problem));
 }
-
-/* A column of the table; one that is empty in every row is not printed. */
-struct column
-{
-    const char *title;
-    char *(*text) (const struct vmf_source_entry *entry); /* caller frees; NULL: nothing */
-    bool right;
-};
 
 static char *
 shown (const char *text, size_t most)
@@ -104,14 +96,14 @@ problem_text (const struct vmf_source_entry *entry)
     return shown (entry->problem, 120);
 }
 
-static const struct column columns[] = {
+const struct list_column list_columns[] = {
     { "NAME", name_text, false }, { "POWER", power_text, false },     { "DISKS", disks_text, true },
     { "SIZE", size_text, true },  { "HOST", host_text, false },       { "FOLDER", folder_text, false },
-    { "OS", os_text, false },     { "PROBLEM", problem_text, false },
+    { "OS", os_text, false },     { "PROBLEM", problem_text, false }, { NULL, NULL, false },
 };
 
 static bool
-is_empty (const struct column *column, const GPtrArray *entries)
+is_empty (const struct list_column *column, const GPtrArray *entries)
 {
     bool empty = entries->len > 0;
     for (guint i = 0; i < entries->len && empty; i++)
@@ -122,20 +114,20 @@ is_empty (const struct column *column, const GPtrArray *entries)
     return empty;
 }
 
-static void
-print_table (const GPtrArray *entries)
+void
+list_print_table (const GPtrArray *entries)
 {
     struct libscols_table *table = scols_new_table ();
-    for (size_t i = 0; i < G_N_ELEMENTS (columns); i++)
-        scols_table_new_column (table, columns[i].title, 0.1,
-                                (columns[i].right ? SCOLS_FL_RIGHT : 0)
-                                    | (is_empty (&columns[i], entries) ? SCOLS_FL_HIDDEN : 0));
+    for (size_t i = 0; list_columns[i].title; i++)
+        scols_table_new_column (table, list_columns[i].title, 0.1,
+                                (list_columns[i].right ? SCOLS_FL_RIGHT : 0)
+                                    | (is_empty (&list_columns[i], entries) ? SCOLS_FL_HIDDEN : 0));
     for (guint i = 0; i < entries->len; i++)
     {
         struct libscols_line *line = scols_table_new_line (table, NULL);
-        for (size_t column = 0; column < G_N_ELEMENTS (columns); column++)
+        for (size_t column = 0; list_columns[column].title; column++)
         {
-            g_autofree char *text = columns[column].text (g_ptr_array_index (entries, i));
+            g_autofree char *text = list_columns[column].text (g_ptr_array_index (entries, i));
             scols_line_set_data (line, column, text ? text : "");
         }
     }
@@ -167,14 +159,16 @@ vmf_cmd_list (int argc, char **argv)
     g_autoptr (vmf_source) source =
         check_filter (&error) ? vmf_source_open (words[0], &source_options, vmf_cli_cancellable (), &error) : NULL;
     vmf_cli_say_notice (source);
+    if (source && watch)
+        return list_watch (source, &filter, json);
     g_autoptr (GPtrArray) found = source ? vmf_source_list (source, &filter, vmf_cli_cancellable (), &error) : NULL;
     if (!found)
         return vmf_cli_fail (error);
     if (!json)
-        return print_table (found), VMF_EXIT_OK;
+        return list_print_table (found), VMF_EXIT_OK;
     json_t *array = json_array ();
     for (guint i = 0; i < found->len; i++)
-        json_array_append_new (array, entry_json (g_ptr_array_index (found, i)));
+        json_array_append_new (array, list_entry_json (g_ptr_array_index (found, i)));
     vmf_cli_print_json (array);
     return VMF_EXIT_OK;
 }

@@ -91,6 +91,18 @@ vmf_source_close (struct vmf_source *source)
     source->ops->close (source);
 }
 
+struct vmf_source_entry *
+vmf_source_entry_copy (const struct vmf_source_entry *entry)
+{
+    struct vmf_source_entry *copy = g_new0 (struct vmf_source_entry, 1);
+    *copy = *entry;
+    char **texts[] = { &copy->name,    &copy->os_name, &copy->id,     &copy->datacenter,
+                       &copy->cluster, &copy->host,    &copy->folder, &copy->problem };
+    for (size_t i = 0; i < G_N_ELEMENTS (texts); i++)
+        *texts[i] = g_strdup (*texts[i]);
+    return copy;
+}
+
 void
 vmf_source_entry_free (struct vmf_source_entry *entry)
 {
@@ -117,18 +129,26 @@ matches (const char *pattern, const char *text)
     return text && g_pattern_match_simple (folded_pattern, folded);
 }
 
+/* What every source is held against: these words mean the same everywhere. */
 static bool
 is_there (const struct vmf_source_filter *filter, const struct vmf_source_entry *entry)
 {
     return matches (filter->datacenter, entry->datacenter) && matches (filter->cluster, entry->cluster)
-           && matches (filter->host, entry->host);
+           && matches (filter->host, entry->host) && matches (filter->power, entry->power);
 }
 
 static bool
 is_such (const struct vmf_source_filter *filter, const struct vmf_source_entry *entry)
 {
     return matches (filter->name, entry->name) && matches (filter->os, entry->os_name)
-           && matches (filter->power, entry->power) && matches (filter->folder, entry->folder);
+           && matches (filter->folder, entry->folder);
+}
+
+static bool
+lets_through (const struct vmf_source *source, const struct vmf_source_filter *filter,
+              const struct vmf_source_entry *entry)
+{
+    return is_there (filter, entry) && (source->ops->filters || is_such (filter, entry));
 }
 
 GPtrArray *
@@ -137,12 +157,42 @@ vmf_source_list (struct vmf_source *source, const struct vmf_source_filter *filt
 {
     GPtrArray *entries = source->ops->list (source, filter, cancellable, error);
     for (guint i = entries ? entries->len : 0; i > 0; i--)
-    {
-        const struct vmf_source_entry *entry = g_ptr_array_index (entries, i - 1);
-        if (!is_there (filter, entry) || !(source->ops->filters || is_such (filter, entry)))
+        if (!lets_through (source, filter, g_ptr_array_index (entries, i - 1)))
             g_ptr_array_remove_index (entries, i - 1);
-    }
     return entries;
+}
+
+struct watching
+{
+    const struct vmf_source *source;
+    const struct vmf_source_filter *filter;
+    vmf_source_on_change on_change;
+    void *data;
+};
+
+/* A machine that comes to match is new for who asked, and one that ceases to is gone. */
+static void
+tell_change (const struct vmf_source_entry *before, const struct vmf_source_entry *after, void *data)
+{
+    const struct watching *watching = data;
+    if (before && !lets_through (watching->source, watching->filter, before))
+        before = NULL;
+    if (after && !lets_through (watching->source, watching->filter, after))
+        after = NULL;
+    if (before || after)
+        watching->on_change (before, after, watching->data);
+}
+
+bool
+vmf_source_watch (struct vmf_source *source, const struct vmf_source_filter *filter, int64_t timeout_ms,
+                  vmf_source_on_change on_change, void *data, GCancellable *cancellable, GError **error)
+{
+    struct watching watching = { source, filter, on_change, data };
+    if (source->ops->watch)
+        return source->ops->watch (source, filter, timeout_ms, tell_change, &watching, cancellable, error);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                 "this source does not tell changes: only a vCenter or ESXi host (vpx://, esx://) can be watched");
+    return false;
 }
 
 bool

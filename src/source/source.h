@@ -47,6 +47,10 @@ struct vmf_source_entry
     char *problem;     /* why this one cannot be described; NULL: it can (C21: one broken VM does not break the list) */
 };
 
+/* One change of what `list` tells. BEFORE NULL: it is new; AFTER NULL: it is gone, or not let through any more. */
+typedef void (*vmf_source_on_change) (const struct vmf_source_entry *before, const struct vmf_source_entry *after,
+                                      void *data);
+
 struct vmf_source
 {
     const struct vmf_source_ops *ops;
@@ -70,10 +74,17 @@ struct vmf_source_ops
     void (*close) (struct vmf_source *source);
 
     /* struct vmf_source_entry*, freed with the array. FILTER spares work: vmf_source_list() applies it in any case, but
-       for name, os, power, folder and tag where the source `filters` these itself, knowing more of them. */
+       for name, os, folder and tag where the source `filters` these itself, knowing more of them. */
     bool filters;
     GPtrArray *(*list) (struct vmf_source *source, const struct vmf_source_filter *filter, GCancellable *cancellable,
                         GError **error);
+
+    /* Follows what `list` tells: the first call gives all as new, each waits for a change for at most TIMEOUT_MS.
+       FILTER is that of the first call; vmf_source_watch() applies it in any case. NULL: the source does not change by
+       itself.
+     */
+    bool (*watch) (struct vmf_source *source, const struct vmf_source_filter *filter, int64_t timeout_ms,
+                   vmf_source_on_change on_change, void *data, GCancellable *cancellable, GError **error);
 
     /* NAME as list gave it; NULL: the only or first one. */
     struct vmf_vm *(*describe) (struct vmf_source *source, const char *name, GCancellable *cancellable, GError **error);
@@ -116,6 +127,10 @@ void vmf_source_close (struct vmf_source *source);
 /* What ops->list says, and FILTER lets through. */
 GPtrArray *vmf_source_list (struct vmf_source *source, const struct vmf_source_filter *filter,
                             GCancellable *cancellable, GError **error);
+/* What ops->watch says, and FILTER lets through. USAGE: the source does not change by itself. */
+bool vmf_source_watch (struct vmf_source *source, const struct vmf_source_filter *filter, int64_t timeout_ms,
+                       vmf_source_on_change on_change, void *data, GCancellable *cancellable, GError **error);
+struct vmf_source_entry *vmf_source_entry_copy (const struct vmf_source_entry *entry);
 void vmf_source_entry_free (struct vmf_source_entry *entry);
 
 typedef struct vmf_source vmf_source;

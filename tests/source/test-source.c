@@ -695,6 +695,58 @@ test_list_filter (void)
     }
 }
 
+/* A source that tells changes: one machine comes to a host, gets another name, and leaves the host. */
+static bool
+tell_changes (struct vmf_source *source, const struct vmf_source_filter *filter, int64_t timeout_ms,
+              vmf_source_on_change on_change, void *data, GCancellable *cancellable, GError **error)
+{
+    struct vmf_source_entry there = { .name = (char *)"web", .host = (char *)"h2" };
+    struct vmf_source_entry here = { .name = (char *)"web", .host = (char *)"h1" };
+    struct vmf_source_entry renamed = { .name = (char *)"www", .host = (char *)"h1" };
+    struct vmf_source_entry away = { .name = (char *)"www", .host = (char *)"h2", .power = "template" };
+    on_change (NULL, &there, data);
+    on_change (&there, &here, data);
+    on_change (&here, &renamed, data);
+    on_change (&renamed, &away, data);
+    on_change (&away, NULL, data);
+    return true;
+}
+
+static void
+note_change (const struct vmf_source_entry *before, const struct vmf_source_entry *after, void *data)
+{
+    g_string_append_printf (data, "%s>%s;", before ? before->name : "", after ? after->name : "");
+}
+
+/* Who comes to match is new, who ceases to is gone; a source that stands still says so. */
+static void
+test_watch (void)
+{
+    const struct vmf_source_ops ops = { .name = "fake", .watch = tell_changes };
+    const struct vmf_source_filter filter = { .host = "H1" }, none = { 0 };
+    struct vmf_source source = { .ops = &ops };
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GString) told = g_string_new (NULL), all = g_string_new (NULL);
+    g_assert_true (vmf_source_watch (&source, &filter, 0, note_change, told, NULL, &error));
+    g_assert_cmpstr (told->str, ==, ">web;web>www;www>;");
+    g_assert_true (vmf_source_watch (&source, &none, 0, note_change, all, NULL, &error));
+    g_assert_cmpstr (all->str, ==, ">web;web>web;web>www;www>www;www>;");
+    /* One that has a filter's words of its own is held against the state all the same: a template is not "off". */
+    const struct vmf_source_ops knowing = { .name = "fake", .watch = tell_changes, .filters = true };
+    const struct vmf_source_filter templates = { .name = "other", .power = "template" };
+    struct vmf_source clever = { .ops = &knowing };
+    g_string_truncate (all, 0);
+    g_assert_true (vmf_source_watch (&clever, &templates, 0, note_change, all, NULL, &error));
+    g_assert_cmpstr (all->str, ==, ">www;www>;");
+    g_autofree char *path = path_to ("pattern.raw");
+    const struct vmf_source_options options = { 0 };
+    g_autoptr (vmf_source) still = vmf_source_open (path, &options, NULL, &error);
+    g_assert_no_error (error);
+    g_assert_false (vmf_source_watch (still, &none, 0, note_change, told, NULL, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_USAGE);
+    g_assert_nonnull (strstr (error->message, "vpx://"));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -723,6 +775,7 @@ main (int argc, char **argv)
     g_test_add_func ("/source/image", test_image);
     g_test_add_func ("/source/list-broken", test_list_broken);
     g_test_add_func ("/source/list-filter", test_list_filter);
+    g_test_add_func ("/source/watch", test_watch);
     g_test_add_func ("/source/image-before-content", test_image_before_content);
     g_test_add_func ("/source/gz-is-no-image", test_gz_is_no_image);
     g_test_add_func ("/source/choose-by-name", test_choose_by_name);

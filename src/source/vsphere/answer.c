@@ -32,11 +32,19 @@ stop_at_doctype (void *data, const xmlChar *name, const xmlChar *external_id, co
     xmlStopParser (context);
 }
 
+/* Where a retrieval has its <objects>, and an update its <objectSet>. */
+static bool
+is_holder (const xmlNode *node)
+{
+    return node && node->type == XML_ELEMENT_NODE
+           && (strcmp ((const char *)node->name, "returnval") == 0
+               || strcmp ((const char *)node->name, "filterSet") == 0);
+}
+
 static bool
 is_each (const struct vmf_answer *answer, const char *name, const xmlNode *parent)
 {
-    return answer->each && parent && parent->type == XML_ELEMENT_NODE && strcmp (name, answer->each) == 0
-           && strcmp ((const char *)parent->name, "returnval") == 0;
+    return answer->each && strcmp (name, answer->each) == 0 && is_holder (parent);
 }
 
 /* Four bytes of text, <a/>, cost a tree thirty times that: what counts is elements and attributes. */

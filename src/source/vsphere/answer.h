@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Answers, parsed while they arrive.
  *
- * A parser builds libxml2's tree; where the caller names an element that comes in great numbers (<objects>), each is
- * handed on as it ends and then freed, so that memory is one of them, whatever the answer's size. Nothing is fetched, a
- * DOCTYPE ends the parsing, and an answer without such an element may have 64 MiB and a million elements. One thread at
- * a time.
+ * A parser builds libxml2's tree; where the caller names an element that comes in great numbers (<objects>, or an
+ * update's <objectSet>), each is handed on as it ends and then freed, so that memory is one of them, whatever the
+ * answer's size. Nothing is fetched, a DOCTYPE ends the parsing, and an answer without such an element may have 64 MiB
+ * and a million elements. One thread at a time.
  */
 #pragma once
 #include <gio/gio.h>

@@ -62,6 +62,8 @@ static const struct
     { "ToolsUnavailable", VMF_FAULT_TOOLS, VMF_ERROR_FAILED, NULL, "VMware Tools do not run in the guest" },
     { "NotSupported", VMF_FAULT_NOT_SUPPORTED, VMF_ERROR_FAILED, NULL, "the server does not support that for it" },
     { "MethodNotFound", VMF_FAULT_NOT_SUPPORTED, VMF_ERROR_FAILED, "method", "the server does not know that call" },
+    { "InvalidCollectorVersion", VMF_FAULT_VERSION, VMF_ERROR_FAILED, NULL,
+      "the server has forgotten what it told before" },
     { "DuplicateName", VMF_FAULT_OTHER, VMF_ERROR_EXISTS, "name", "the name is taken" },
     { "InsufficientResourcesFault", VMF_FAULT_OTHER, VMF_ERROR_FAILED, NULL, "the host lacks resources for that" },
     { "RequestCanceled", VMF_FAULT_OTHER, VMF_ERROR_FAILED, NULL, "somebody cancelled the task at the server" },

@@ -54,6 +54,7 @@ struct vmf_vsphere
     char *api_version; /* for SOAPAction */
     char *root_folder, *property_collector, *view_manager, *session_manager;
     char *event_manager; /* NULL: there is none */
+    char *search_index; /* or NULL */
 
     GMutex leases_lock;
     GPtrArray *leases; /* struct vmf_vsphere_lease*, borrowed: those that were not ended */
@@ -63,7 +64,8 @@ struct vmf_call
 {
     const char *what; /* "taking a snapshot of vm-12": for messages; borrowed */
     GString *request; /* freed by the run, and wiped if `secret` */
-    const char *each; /* each element of that name below <returnval> goes to `on_each` and is then freed … */
+    const char
+        *each; /* each element of that name below <returnval> or its <filterSet> goes to `on_each`, then is freed */
     void (*on_each) (xmlNode *node, void *data);
     void *data;
     int64_t timeout_ms;    /* 0: the session's */

@@ -1,8 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What describing one machine needs of the list: the tree once, and the rows by it. */
+/* All VMs at once, and those that a name may mean. */
 #pragma once
-#include "source/vsphere/tree.h"
+#include "source/vsphere/row.h"
 
-enum vmf_vsphere_power vmf_power_from_text (const char *text);
-GPtrArray *vmf_inventory_list (struct vmf_vsphere *vsphere, struct vmf_tree *tree,
-                               const struct vmf_vsphere_filter *filter, GCancellable *cancellable, GError **error);
+/* Calls ON_VM with the <objects> of each VM that the user can see, page by page; asked for PATHS only. */
+bool vmf_inventory_each (struct vmf_vsphere *vsphere, const char *doing, const char *const *paths,
+                         vmf_answer_func on_vm, void *data, GCancellable *cancellable, GError **error);
+
+/* Rows (as vmf_vsphere_list gives them) of the VMs that NAME may mean, by name, reference or path, and
+   WITHIN lets through; *TREE gets what is above them, for the caller to free. *N_SEEN: among how many VMs it looked;
+   not set where a path led to it. Caller unrefs. */
+GPtrArray *vmf_inventory_find (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *within, const char *name,
+                               struct vmf_tree **tree, unsigned *n_seen, GCancellable *cancellable, GError **error);
+/* The same for a reference, which is no name. */
+GPtrArray *vmf_inventory_find_reference (struct vmf_vsphere *vsphere, const char *moref, struct vmf_tree **tree,
+                                         GCancellable *cancellable, GError **error);

@@ -8,7 +8,6 @@
 
 #include <string.h>
 
-#define SNAPSHOT_DEPTH_MAX 64
 #define CANDIDATES_SHOWN 8
 
 static const char what[] = "describing a VM";
@@ -69,7 +68,7 @@ set_ambiguous (const struct vmf_vsphere *vsphere, const char *name, const GPtrAr
 
 /* A name goes before a reference, and that before a path. */
 static const struct vmf_vsphere_row *
-find_row (const struct vmf_vsphere *vsphere, GPtrArray *rows, const char *name, GError **error)
+find_row (const struct vmf_vsphere *vsphere, GPtrArray *rows, const char *name, unsigned n_seen, GError **error)
 {
     bool (*const ways[]) (const struct vmf_vsphere_row *, const char *) = { has_name, has_moref, has_path };
     g_autofree char *shown = vmf_text_printable (name, 200);
@@ -85,48 +84,9 @@ find_row (const struct vmf_vsphere *vsphere, GPtrArray *rows, const char *name, 
         }
     }
     g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND,
-                 "%s: there is no VM '%s' among the %u that the user %s can see there", vsphere->server, shown,
-                 rows->len, vsphere->user);
+                 "%s: there is no VM '%s' at this address among the %u that the user %s can see there", vsphere->server,
+                 shown, n_seen, vsphere->user);
     return NULL;
-}
-
-static void
-free_snapshot (void *data)
-{
-    struct vmf_vsphere_snapshot *snapshot = data;
-    g_free (snapshot->moref);
-    g_free (snapshot->name);
-    g_free (snapshot->description);
-    g_free (snapshot->created_at);
-    g_free (snapshot);
-}
-
-/* NODE is a VirtualMachineSnapshotTree. */
-static void
-read_snapshot (const xmlNode *node, const char *current, unsigned depth, GPtrArray *snapshots)
-{
-    struct vmf_vsphere_snapshot *snapshot = g_new0 (struct vmf_vsphere_snapshot, 1);
-    g_autofree char *name = vmf_xml_find_text (node, "name");
-    snapshot->moref = vmf_xml_find_text (node, "snapshot");
-    snapshot->name = vmf_name_decode (name ? name : "");
-    snapshot->description = vmf_xml_find_text (node, "description");
-    snapshot->created_at = vmf_xml_find_text (node, "createTime");
-    snapshot->depth = depth;
-    snapshot->current = current && snapshot->moref && strcmp (current, snapshot->moref) == 0;
-    g_ptr_array_add (snapshots, snapshot);
-    for (const xmlNode *at = vmf_xml_child (node, "childSnapshotList"); at && depth < SNAPSHOT_DEPTH_MAX;
-         at = vmf_xml_next (at, "childSnapshotList"))
-        read_snapshot (at, current, depth + 1, snapshots);
-}
-
-static GPtrArray *
-read_snapshots (const xmlNode *info)
-{
-    GPtrArray *snapshots = g_ptr_array_new_with_free_func (free_snapshot);
-    g_autofree char *current = vmf_xml_find_text (info, "currentSnapshot");
-    for (const xmlNode *at = vmf_xml_child (info, "rootSnapshotList"); at; at = vmf_xml_next (at, "rootSnapshotList"))
-        read_snapshot (at, current, 0, snapshots);
-    return snapshots;
 }
 
 /* <val> as a document's text, for the reader, which knows nothing of sessions. */
@@ -199,7 +159,7 @@ fill (struct vmf_vsphere *vsphere, struct vmf_tree *tree, const xmlNode *object,
     }
     if (!(machine->vm = read_vm (config, error)) || !(machine->disks = vmf_disks_read (config, error)))
         return false;
-    machine->snapshots = read_snapshots (vmf_property_find (object, "snapshot"));
+    machine->snapshots = vmf_snapshots_read (vmf_property_find (object, "snapshot"));
     read_flags (object, config, machine);
     struct vmf_tree_place place = vmf_tree_find (tree, machine->host_moref, parent);
     machine->datacenter = g_strdup (place.datacenter_path);
@@ -237,12 +197,43 @@ describe_row (struct vmf_vsphere *vsphere, struct vmf_tree *tree, const struct v
 }
 
 struct vmf_vsphere_machine *
+vmf_vsphere_describe_reference (struct vmf_vsphere *vsphere, const char *moref, GCancellable *cancellable,
+                                GError **error)
+{
+    g_autoptr (vmf_tree) tree = NULL;
+    g_autoptr (GPtrArray) rows = vmf_inventory_find_reference (vsphere, moref, &tree, cancellable, error);
+    const struct vmf_vsphere_row *row = rows ? find_row (vsphere, rows, moref, 0, error) : NULL;
+    return row ? describe_row (vsphere, tree, row, cancellable, error) : NULL;
+}
+
+/* Without a name: the only one. */
+static struct vmf_vsphere_machine *
+describe_only (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *within, GCancellable *cancellable,
+               GError **error)
+{
+    g_autoptr (GPtrArray) rows = vmf_vsphere_list (vsphere, within, cancellable, error);
+    if (!rows)
+        return NULL;
+    if (rows->len == 1)
+        return vmf_vsphere_describe_reference (vsphere, ((struct vmf_vsphere_row *)rows->pdata[0])->moref, cancellable,
+                                               error);
+    g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                 rows->len == 0 ? "%s: the user %s can see no VM at this address"
+                                : "%s: which VM? The user %s can see %u at this address; name one",
+                 vsphere->server, vsphere->user, rows->len);
+    return NULL;
+}
+
+struct vmf_vsphere_machine *
 vmf_vsphere_describe (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *within, const char *name,
                       GCancellable *cancellable, GError **error)
 {
-    g_autoptr (vmf_tree) tree = vmf_tree_read (vsphere, cancellable, error);
-    g_autoptr (GPtrArray) rows = tree ? vmf_inventory_list (vsphere, tree, within, cancellable, error) : NULL;
-    const struct vmf_vsphere_row *row = rows ? find_row (vsphere, rows, name, error) : NULL;
+    unsigned n_seen = 0;
+    if (!name)
+        return describe_only (vsphere, within, cancellable, error);
+    g_autoptr (vmf_tree) tree = NULL;
+    g_autoptr (GPtrArray) rows = vmf_inventory_find (vsphere, within, name, &tree, &n_seen, cancellable, error);
+    const struct vmf_vsphere_row *row = rows ? find_row (vsphere, rows, name, n_seen, error) : NULL;
     return row ? describe_row (vsphere, tree, row, cancellable, error) : NULL;
 }
 

@@ -37,6 +37,8 @@ struct vsphere_source
     struct vmf_trust trust;
     struct vmf_vsphere *vsphere;
 
+    struct vmf_vsphere_inventory *inventory; /* while it is watched */
+
     struct vmf_vsphere_machine *machine; /* the last that was described */
     const struct vsphere_road *road;     /* chosen by check */
     char *https_name;                    /* what the road https calls the server; NULL: the address's name */

@@ -114,6 +114,7 @@ read_content (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **e
     vsphere->view_manager = vmf_xml_find_text (content, "viewManager");
     vsphere->session_manager = vmf_xml_find_text (content, "sessionManager");
     vsphere->event_manager = vmf_xml_find_text (content, "eventManager");
+    vsphere->search_index = vmf_xml_find_text (content, "searchIndex");
     vsphere->about.product = take_printable (about, "name");
     vsphere->about.version = take_printable (about, "version");
     vsphere->about.build = take_printable (about, "build");
@@ -241,7 +242,7 @@ vmf_vsphere_free (struct vmf_vsphere *vsphere)
                       vsphere->root_folder,   vsphere->property_collector,
                       vsphere->view_manager,  vsphere->session_manager,
                       vsphere->shown_pem,     vsphere->shown_thumbprint,
-                      vsphere->event_manager };
+                      vsphere->event_manager, vsphere->search_index };
     for (size_t i = 0; i < G_N_ELEMENTS (texts); i++)
         g_free (texts[i]);
     g_ptr_array_unref (vsphere->leases);

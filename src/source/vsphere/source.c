@@ -121,6 +121,7 @@ close_source (struct vmf_source *base)
         vmf_vsphere_lease_end (source->lease, false);
     vmf_vsphere_machine_free (source->machine);
     g_clear_pointer (&source->held_disks, g_ptr_array_unref);
+    vmf_vsphere_inventory_free (source->inventory);
     vmf_vsphere_free (source->vsphere);
     vmf_vsphere_address_free (source->address);
     vmf_settings_free (source->own_settings);
@@ -234,16 +235,51 @@ entry_free (void *entry)
     vmf_source_entry_free (entry);
 }
 
-static GPtrArray *
-list (struct vmf_source *base, const struct vmf_source_filter *filter, GCancellable *cancellable, GError **error)
+static struct vmf_vsphere_filter
+narrow (const struct vsphere_source *source, const struct vmf_source_filter *filter)
 {
-    struct vsphere_source *source = (struct vsphere_source *)base;
     struct vmf_vsphere_filter narrowed = within (source);
     narrowed.name = filter->name;
     narrowed.os = filter->os;
     narrowed.folder = filter->folder;
     narrowed.tag = filter->tag;
     narrowed.power = power_of (filter->power);
+    return narrowed;
+}
+
+struct watching
+{
+    vmf_source_on_change on_change;
+    void *data;
+};
+
+static void
+tell_change (const struct vmf_vsphere_row *before, const struct vmf_vsphere_row *after, void *data)
+{
+    const struct watching *watching = data;
+    struct vmf_source_entry *was = before ? entry_of (before) : NULL, *is = after ? entry_of (after) : NULL;
+    watching->on_change (was, is, watching->data);
+    vmf_source_entry_free (was);
+    vmf_source_entry_free (is);
+}
+
+static bool
+watch (struct vmf_source *base, const struct vmf_source_filter *filter, int64_t timeout_ms,
+       vmf_source_on_change on_change, void *data, GCancellable *cancellable, GError **error)
+{
+    struct vsphere_source *source = (struct vsphere_source *)base;
+    struct vmf_vsphere_filter narrowed = narrow (source, filter);
+    struct watching watching = { on_change, data };
+    if (!source->inventory)
+        source->inventory = vmf_vsphere_inventory_new (source->vsphere, &narrowed);
+    return vmf_vsphere_inventory_poll (source->inventory, timeout_ms, tell_change, &watching, cancellable, error);
+}
+
+static GPtrArray *
+list (struct vmf_source *base, const struct vmf_source_filter *filter, GCancellable *cancellable, GError **error)
+{
+    struct vsphere_source *source = (struct vsphere_source *)base;
+    struct vmf_vsphere_filter narrowed = narrow (source, filter);
     g_autoptr (GPtrArray) rows = vmf_vsphere_list (source->vsphere, &narrowed, cancellable, error);
     if (!rows)
         return NULL;
@@ -360,6 +396,7 @@ const struct vmf_source_ops vmf_source_vsphere = {
     .close = close_source,
     .filters = true,
     .list = list,
+    .watch = watch,
     .describe = describe,
     .check = check,
     .hold = hold,

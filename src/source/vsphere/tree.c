@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The inventory's skeleton, as a table by reference. */
 #include "source/vsphere/tree.h"
+#include "source/vsphere/updates.h"
 
 #include <string.h>
 
@@ -17,6 +18,7 @@ struct node
 struct vmf_tree
 {
     GHashTable *nodes; /* moref → struct node */
+    bool is_stale;     /* `path` and `top` of its nodes are of before a change */
 };
 
 static void
@@ -29,50 +31,118 @@ free_node (void *data)
     g_free (node);
 }
 
+/* Paths are by names and parents, of others too. */
+static void
+forget_paths (struct vmf_tree *tree)
+{
+    GHashTableIter all;
+    void *value;
+    g_hash_table_iter_init (&all, tree->nodes);
+    while (tree->is_stale && g_hash_table_iter_next (&all, NULL, &value))
+    {
+        struct node *node = value;
+        g_clear_pointer (&node->path, g_free);
+        g_clear_pointer (&node->top, g_free);
+    }
+    tree->is_stale = false;
+}
+
+static void
+set_property (const char *path, const xmlNode *value, void *data)
+{
+    struct node *node = data;
+    char *text = vmf_xml_text (value);
+    if (strcmp (path, "name") == 0 && text)
+    {
+        g_free (node->raw_name);
+        g_free (node->name);
+        node->raw_name = g_steal_pointer (&text);
+        node->name = vmf_name_decode (node->raw_name);
+        return;
+    }
+    char **place = strcmp (path, "parent") == 0                    ? &node->parent
+                   : strcmp (path, "runtime.connectionState") == 0 ? &node->state
+                                                                   : NULL;
+    if (place)
+    {
+        g_free (*place);
+        *place = g_steal_pointer (&text);
+    }
+    g_free (text);
+}
+
+static struct node *
+add_node (struct vmf_tree *tree, const xmlNode *reference, const char *moref)
+{
+    struct node *node = g_new0 (struct node, 1);
+    node->type = g_strdup (vmf_node_moref_type (reference));
+    node->raw_name = g_strdup (moref);
+    node->name = vmf_name_decode (moref);
+    g_hash_table_replace (tree->nodes, g_strdup (moref), node);
+    return node;
+}
+
+void
+vmf_tree_apply (struct vmf_tree *tree, const xmlNode *object)
+{
+    const xmlNode *reference = vmf_xml_child (object, "obj");
+    g_autofree char *moref = vmf_xml_text (reference);
+    if (!moref)
+        return;
+    tree->is_stale = true;
+    if (vmf_update_is_leave (object))
+    {
+        g_hash_table_remove (tree->nodes, moref);
+        return;
+    }
+    struct node *node = g_hash_table_lookup (tree->nodes, moref);
+    vmf_update_each (object, set_property, node ? node : add_node (tree, reference, moref));
+}
+
 static void
 on_object (xmlNode *object, void *data)
 {
-    struct vmf_tree *tree = data;
-    const xmlNode *reference = vmf_xml_child (object, "obj");
-    char *moref = vmf_xml_text (reference);
-    if (!moref)
-        return;
-    struct node *node = g_new0 (struct node, 1);
-    g_autofree char *name = vmf_property_text (object, "name");
-    node->type = g_strdup (vmf_node_moref_type (reference));
-    node->raw_name = g_strdup (name ? name : moref);
-    node->name = vmf_name_decode (node->raw_name);
-    node->parent = vmf_property_text (object, "parent");
-    node->state = vmf_property_text (object, "runtime.connectionState");
-    g_hash_table_replace (tree->nodes, moref, node);
+    vmf_tree_apply (data, object);
 }
 
-/* Kinds of objects that have other properties than names and parents are asked for them in the same call. */
-static GString *
-make_spec (const char *view)
+const char *const vmf_tree_types[] = { "Datacenter", "Folder", "ComputeResource", "HostSystem", NULL };
+
+void
+vmf_tree_add_paths (GString *spec)
 {
     static const char *const plain[] = { "name", "parent", NULL };
     static const char *const of_host[] = { "name", "parent", "runtime.connectionState", NULL };
-    GString *spec = g_string_new (NULL);
-    vmf_spec_add_paths (spec, "Datacenter", plain);
-    vmf_spec_add_paths (spec, "Folder", plain);
-    vmf_spec_add_paths (spec, "ComputeResource", plain);
-    vmf_spec_add_paths (spec, "HostSystem", of_host);
-    vmf_spec_add_view (spec, view);
-    return spec;
+    for (unsigned i = 0; vmf_tree_types[i]; i++)
+        vmf_spec_add_paths (spec, vmf_tree_types[i], strcmp (vmf_tree_types[i], "HostSystem") == 0 ? of_host : plain);
+}
+
+bool
+vmf_tree_has_type (const xmlNode *object)
+{
+    const char *type = vmf_node_moref_type (vmf_xml_child (object, "obj"));
+    return g_strv_contains (vmf_tree_types, type) || strcmp (type, "ClusterComputeResource") == 0;
+}
+
+struct vmf_tree *
+vmf_tree_new (void)
+{
+    struct vmf_tree *tree = g_new0 (struct vmf_tree, 1);
+    tree->nodes = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, free_node);
+    return tree;
 }
 
 struct vmf_tree *
 vmf_tree_read (struct vmf_vsphere *vsphere, GCancellable *cancellable, GError **error)
 {
-    static const char *const types[] = { "Datacenter", "Folder", "ComputeResource", "HostSystem", NULL };
     static const char what[] = "reading folders and hosts";
-    g_autofree char *view = vmf_vsphere_view_new (vsphere, what, types, cancellable, error);
+    g_autofree char *view = vmf_vsphere_view_new (vsphere, what, vmf_tree_types, cancellable, error);
     if (!view)
         return NULL;
-    struct vmf_tree *tree = g_new0 (struct vmf_tree, 1);
-    tree->nodes = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, free_node);
-    bool ok = vmf_properties_each (vsphere, what, make_spec (view), on_object, tree, cancellable, error);
+    struct vmf_tree *tree = vmf_tree_new ();
+    GString *spec = g_string_new (NULL);
+    vmf_tree_add_paths (spec);
+    vmf_spec_add_view (spec, view);
+    bool ok = vmf_properties_each (vsphere, what, spec, on_object, tree, cancellable, error);
     vmf_view_end (vsphere, view);
     if (!ok)
         g_clear_pointer (&tree, vmf_tree_free);
@@ -159,6 +229,7 @@ struct vmf_tree_place
 vmf_tree_find (struct vmf_tree *tree, const char *host_moref, const char *folder_moref)
 {
     struct vmf_tree_place place = { "", "", "", "", "", "" };
+    forget_paths (tree);
     struct node *host = find (tree, host_moref), *folder = find (tree, folder_moref);
     struct node *above = host ? find (tree, host->parent) : NULL;
     struct node *datacenter = folder ? datacenter_of (tree, folder) : NULL;

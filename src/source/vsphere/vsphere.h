@@ -89,6 +89,30 @@ struct vmf_vsphere_filter
 GPtrArray *vmf_vsphere_list (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *filter,
                              GCancellable *cancellable, GError **error);
 
+/* ---- an inventory that follows the server ---- */
+
+typedef struct vmf_vsphere_inventory vmf_vsphere_inventory;
+/* BEFORE NULL: it is new; AFTER NULL: it is gone, or FILTER does not let it through any more. Both are the inventory's,
+   for the time of the call. */
+typedef void (*vmf_vsphere_on_change) (const struct vmf_vsphere_row *before, const struct vmf_vsphere_row *after,
+                                       void *data);
+
+/* A list that is kept: it is read once, and then the server tells what changes, a few hundred bytes for each. Asks
+   nothing yet; FILTER (may be NULL) is copied. One thread at a time; free it before its session. It waits where tasks
+   are waited for, so give it a session of its own where others work beside. */
+struct vmf_vsphere_inventory *vmf_vsphere_inventory_new (struct vmf_vsphere *vsphere,
+                                                         const struct vmf_vsphere_filter *filter);
+void vmf_vsphere_inventory_free (struct vmf_vsphere_inventory *inventory);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_inventory, vmf_vsphere_inventory_free)
+/* Tells ON_CHANGE (NULL: nobody) what is different since the last call; the first tells all as new, by name. Others
+   wait for the first change, at most TIMEOUT_MS (0: only looks). A lost session is no change: all is read again, and
+   compared. After an error it can be called again. NOT_FOUND: no such tag; tags are looked at again twice a minute. */
+bool vmf_vsphere_inventory_poll (struct vmf_vsphere_inventory *inventory, int64_t timeout_ms,
+                                 vmf_vsphere_on_change on_change, void *data, GCancellable *cancellable,
+                                 GError **error);
+/* What was told, by name: const struct vmf_vsphere_row*, valid until the next poll. Caller unrefs. */
+GPtrArray *vmf_vsphere_inventory_get_rows (struct vmf_vsphere_inventory *inventory);
+
 /* ---- one machine ---- */
 
 struct vmf_vsphere_disk
@@ -130,10 +154,13 @@ struct vmf_vsphere_snapshot
     bool current;
 };
 
-/* NAME: a name, a moref ("vm-12"), or a path "datacenter/folder/name". VMF_ERROR_NOT_FOUND; USAGE where several have
-   it, named with their paths. */
+/* NAME: a name, a moref ("vm-12"), or a path "datacenter/folder/name"; NULL: the only one. VMF_ERROR_NOT_FOUND; USAGE
+   where several have it, named with their paths. */
 struct vmf_vsphere_machine *vmf_vsphere_describe (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *within,
                                                   const char *name, GCancellable *cancellable, GError **error);
+/* By its moref, whatever other machines are called. */
+struct vmf_vsphere_machine *vmf_vsphere_describe_reference (struct vmf_vsphere *vsphere, const char *moref,
+                                                            GCancellable *cancellable, GError **error);
 void vmf_vsphere_machine_free (struct vmf_vsphere_machine *machine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_machine, vmf_vsphere_machine_free)
 
@@ -142,6 +169,16 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (vmf_vsphere_machine, vmf_vsphere_machine_free)
    is left out. What a line begins with is its kind: power, disk, started, file, change, configuration. Caller frees. */
 char *vmf_vsphere_read_state (struct vmf_vsphere *vsphere, const char *vm_moref, const char *like,
                               GCancellable *cancellable, GError **error);
+
+struct vmf_vsphere_leftover
+{
+    char *vm_moref, *vm_name;
+    struct vmf_vsphere_snapshot *snapshot;
+};
+/* Snapshots with our mark of the machines ROWS (vmf_vsphere_list), by one paged question. *N_UNREAD: machines that
+   would not say. struct vmf_vsphere_leftover*; caller unrefs. */
+GPtrArray *vmf_vsphere_find_leftovers (struct vmf_vsphere *vsphere, const GPtrArray *rows, unsigned *n_unread,
+                                       GCancellable *cancellable, GError **error);
 
 /* ---- changes to it; each waits for its task's end (by change notification), and for another task in progress ---- */
 

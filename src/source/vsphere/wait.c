@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Waiting for a property by change notification.
- *
- * Each wait has a property collector of its own at the server: updates of a shared one would go to whichever thread
- * asks first. It is gone where the session was, and then made anew.
- */
-#include "source/vsphere/internal.h"
+/* Waiting for a property by change notification; begun anew where the session was lost. */
+#include "source/vsphere/updates.h"
 #include "base/error.h"
 
 #include <poll.h>
@@ -14,10 +10,11 @@
 
 struct wait
 {
-    struct vmf_vsphere *vsphere;
-    const char *what, *type, *moref, *path;
+    struct vmf_updates updates;
+    const char *type, *moref, *path;
     const char *const *values;
-    char *collector, *version;
+    enum vmf_wait found;
+    GError *failed;
 };
 
 bool
@@ -35,130 +32,85 @@ vmf_sleep_ms (int64_t ms, GCancellable *cancellable, GError **error)
     return !vmf_error_if_cancelled (cancellable, error);
 }
 
-static void
-end_collector (struct wait *wait)
-{
-    if (wait->collector)
-    {
-        struct vmf_call call = { .what = wait->what };
-        call.request =
-            vmf_request_end (vmf_request_new ("DestroyPropertyCollector", "PropertyCollector", wait->collector));
-        vmf_call_do (wait->vsphere, &call, NULL, NULL);
-    }
-    g_clear_pointer (&wait->collector, g_free);
-    g_clear_pointer (&wait->version, g_free);
-}
-
 static bool
-begin_collector (struct wait *wait, GCancellable *cancellable, GError **error)
+begin (struct wait *wait, GCancellable *cancellable, GError **error)
 {
     const char *const paths[] = { wait->path, NULL };
-    struct vmf_call call = { .what = wait->what };
-    call.request = vmf_request_end (
-        vmf_request_new ("CreatePropertyCollector", "PropertyCollector", wait->vsphere->property_collector));
-    wait->collector = vmf_call_text (wait->vsphere, &call, cancellable, error);
-    if (!wait->collector)
-        return false;
-    struct vmf_call filter = { .what = wait->what };
-    filter.request = vmf_request_new ("CreateFilter", "PropertyCollector", wait->collector);
-    vmf_request_open (filter.request, "spec", NULL);
-    vmf_spec_add_paths (filter.request, wait->type, paths);
-    vmf_spec_add_object (filter.request, wait->type, wait->moref);
-    vmf_request_close (filter.request, "spec");
-    vmf_request_add_bool (filter.request, "partialUpdates", false);
-    vmf_request_end (filter.request);
-    if (vmf_call_do (wait->vsphere, &filter, cancellable, error))
-        return true;
-    end_collector (wait);
-    return false;
+    GString *spec = g_string_new (NULL);
+    vmf_spec_add_paths (spec, wait->type, paths);
+    vmf_spec_add_object (spec, wait->type, wait->moref);
+    return vmf_updates_begin (&wait->updates, spec, cancellable, error);
 }
 
-static xmlDoc *
-ask (struct wait *wait, int64_t left_us, enum vmf_fault *fault, GCancellable *cancellable, GError **error)
+static void
+look_at_value (const char *path, const xmlNode *value, void *data)
 {
-    int64_t seconds = MIN (MAX (left_us / G_USEC_PER_SEC, 1), VMF_WAIT_SLICE_S);
-    struct vmf_call call = { .what = wait->what, .fault = fault, .waits = true };
-    call.timeout_ms = wait->vsphere->timeout_ms + seconds * 1000;
-    call.request = vmf_request_new ("WaitForUpdatesEx", "PropertyCollector", wait->collector);
-    vmf_request_add (call.request, "version", wait->version ? wait->version : "");
-    vmf_request_open (call.request, "options", NULL);
-    vmf_request_add_int (call.request, "maxWaitSeconds", seconds);
-    vmf_request_close (call.request, "options");
-    vmf_request_end (call.request);
-    return vmf_call_run (wait->vsphere, &call, cancellable, error);
+    struct wait *wait = data;
+    g_autofree char *text = strcmp (path, wait->path) == 0 ? vmf_xml_text (value) : NULL;
+    if (text && g_strv_contains (wait->values, text))
+        wait->found = VMF_WAIT_DONE;
 }
 
-/* One <objectSet> of an update: DONE; TIMEOUT: not yet. */
-static enum vmf_wait
-look (const struct wait *wait, const xmlNode *object, GError **error)
+/* One <objectSet>; the first that decides does. */
+static void
+on_object (xmlNode *object, void *data)
 {
+    struct wait *wait = data;
+    const struct vmf_vsphere *vsphere = wait->updates.vsphere;
+    const char *what = wait->updates.what;
     const xmlNode *missing = vmf_xml_child (object, "missingSet");
-    struct vmf_fault_place place = { wait->vsphere->server, wait->vsphere->user, wait->what };
-    if (vmf_node_child_is (object, "kind", "leave"))
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND, "%s: %s: %s is not there any more", place.server,
-                     wait->what, wait->moref);
-        return VMF_WAIT_ERROR;
-    }
-    for (const xmlNode *at = vmf_xml_child (object, "changeSet"); at; at = vmf_xml_next (at, "changeSet"))
-        for (unsigned i = 0; wait->values[i] && vmf_node_child_is (at, "name", wait->path); i++)
-            if (vmf_node_child_is (at, "val", wait->values[i]))
-                return VMF_WAIT_DONE;
-    if (!missing)
-        return VMF_WAIT_TIMEOUT;
-    vmf_fault_set_error (vmf_xml_find (missing, "fault/fault"), NULL, &place, error);
-    return VMF_WAIT_ERROR;
-}
-
-static enum vmf_wait
-look_at_all (struct wait *wait, xmlDoc *doc, GError **error)
-{
-    enum vmf_wait found = VMF_WAIT_TIMEOUT;
-    const xmlNode *update = vmf_xml_child (vmf_answer_response (doc), "returnval");
-    char *version = vmf_xml_find_text (update, "version");
-    if (version)
-    {
-        g_free (wait->version);
-        wait->version = version;
-    }
-    const xmlNode *set = vmf_xml_child (update, "filterSet");
-    for (const xmlNode *at = vmf_xml_child (set, "objectSet"); at && found == VMF_WAIT_TIMEOUT;
-         at = vmf_xml_next (at, "objectSet"))
-        found = look (wait, at, error);
-    return found;
+    struct vmf_fault_place place = { vsphere->server, vsphere->user, what };
+    if (wait->found != VMF_WAIT_TIMEOUT)
+        return;
+    if (vmf_update_is_leave (object))
+        g_set_error (&wait->failed, VMF_ERROR, VMF_ERROR_NOT_FOUND, "%s: %s: %s is not there any more", place.server,
+                     what, wait->moref);
+    else
+        vmf_update_each (object, look_at_value, wait);
+    if (missing && !wait->failed && wait->found == VMF_WAIT_TIMEOUT)
+        vmf_fault_set_error (vmf_xml_find (missing, "fault/fault"), NULL, &place, &wait->failed);
+    if (wait->failed)
+        wait->found = VMF_WAIT_ERROR;
 }
 
 /* One question; TIMEOUT: not yet. */
 static enum vmf_wait
-step (struct wait *wait, int64_t deadline_us, unsigned *renewals, GCancellable *cancellable, GError **error)
+step (struct wait *wait, int64_t left_us, unsigned *renewals, GCancellable *cancellable, GError **error)
 {
-    enum vmf_fault fault = VMF_FAULT_NONE;
     g_autoptr (GError) failed = NULL;
-    if (!wait->collector && !begin_collector (wait, cancellable, error))
+    int64_t seconds = MIN (MAX (left_us / G_USEC_PER_SEC, 1), VMF_WAIT_SLICE_S);
+    if (!wait->updates.collector && !begin (wait, cancellable, error))
         return VMF_WAIT_ERROR;
-    xmlDoc *doc = ask (wait, deadline_us - g_get_monotonic_time (), &fault, cancellable, &failed);
-    enum vmf_wait found = doc ? look_at_all (wait, doc, error) : VMF_WAIT_ERROR;
-    xmlFreeDoc (doc);
-    if (!doc && fault == VMF_FAULT_NOT_FOUND && (*renewals)++ < RENEWALS_MAX)
+    enum vmf_updated told = vmf_updates_ask (&wait->updates, seconds, on_object, wait, cancellable, &failed);
+    if (told == VMF_UPDATED_LOST && (*renewals)++ < RENEWALS_MAX)
     {
-        end_collector (wait);
+        vmf_updates_end (&wait->updates);
         return VMF_WAIT_TIMEOUT;
     }
-    if (failed)
-        g_propagate_error (error, g_steal_pointer (&failed));
-    return found;
+    if (!failed)
+        failed = g_steal_pointer (&wait->failed);
+    if (!failed)
+        return wait->found;
+    g_propagate_error (error, g_steal_pointer (&failed));
+    return VMF_WAIT_ERROR;
 }
 
 enum vmf_wait
 vmf_wait_for (struct vmf_vsphere *vsphere, const char *what, const char *type, const char *moref, const char *path,
               const char *const *values, int64_t deadline_us, GCancellable *cancellable, GError **error)
 {
-    struct wait wait = { vsphere, what, type, moref, path, values, NULL, NULL };
+    struct wait wait = { .updates = { .vsphere = vsphere, .what = what },
+                         .type = type,
+                         .moref = moref,
+                         .path = path,
+                         .values = values,
+                         .found = VMF_WAIT_TIMEOUT };
     enum vmf_wait found = VMF_WAIT_TIMEOUT;
     unsigned renewals = 0;
     do
-        found = step (&wait, deadline_us, &renewals, cancellable, error);
+        found = step (&wait, deadline_us - g_get_monotonic_time (), &renewals, cancellable, error);
     while (found == VMF_WAIT_TIMEOUT && g_get_monotonic_time () < deadline_us);
-    end_collector (&wait);
+    vmf_updates_end (&wait.updates);
+    g_clear_error (&wait.failed);
     return found;
 }

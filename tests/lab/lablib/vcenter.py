@@ -170,7 +170,8 @@ class Control:
             raise host.LabError("control %s: %s" % (name, error.read().decode(errors="replace").strip())) from error
 
     def status(self):
-        """sessions, leases, calls (by method), served_bytes (by "folder:[datastore] path", "lease:…"), snapshots."""
+        """sessions, leases, calls and answer_bytes (by method), served_bytes (by "folder:[datastore] path", "lease:…"),
+        snapshots."""
         return self.call("status")
 
     def expire_sessions(self, key="", leases=True):
@@ -203,6 +204,18 @@ class Control:
     def hold_tasks(self, hold, cancelable=False):
         """Tasks of machines that begin from now on do not end (but by CancelTask) until this is said again."""
         self.call("hold_tasks", hold=hold, cancelable=cancelable)
+
+    def create(self, vm):
+        """A machine of that name, without a disk; its moref."""
+        return self.call("create", vm=vm)["moref"]
+
+    def rename(self, vm, to):
+        """VM: a name or moref of a machine, folder, host, cluster or datacenter."""
+        self.call("rename", vm=vm, to=to)
+
+    def destroy(self, vm):
+        """One that is off."""
+        self.call("destroy", vm=vm)
 
     def reset_change_tracking(self, vm):
         self.call("reset_change_tracking", vm=vm)

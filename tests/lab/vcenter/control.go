@@ -3,7 +3,8 @@
 // The control port: what a test does behind the client's back. POST /NAME with a JSON object, answered by one.
 //
 //	status                                   sessions, leases, snapshots by machine, calls by method (and "cut:lease",
-//	                                         "cut:folder": downloads that were dropped), bytes served
+//	                                         "cut:folder": downloads that were dropped), bytes served,
+//	                                         bytes of answers by method
 //	expire_sessions   key, leases            ends all sessions (or one); leases: false keeps their leases
 //	fail              method, fault, count, in_task, message, fields
 //	                                         the next COUNT (-1: all) calls of METHOD ("*", "folder", "nfc" too) fail with
@@ -17,6 +18,9 @@
 //	set_machine       vm, tools, deaf, consolidation_needed, consolidate_ms, connection, power (by its task: with events)
 //	hold_tasks        hold, cancelable       tasks of machines that begin from now on end when this is called again, or by
 //	                                         CancelTask, if they are cancelable
+//	create            vm                     a machine of that name, as the JSON file's are; gives its moref
+//	rename            vm, to                 vm: a folder, host, cluster or datacenter, too
+//	destroy           vm                     one that is off
 //	reset_change_tracking  vm
 //	renew_certificate                        gives the new thumbprint
 package main
@@ -53,6 +57,7 @@ type request struct {
 	Rate       int64  `json:"bytes_per_s"`
 
 	VM     string `json:"vm"`
+	To     string `json:"to"`
 	Disk   int32  `json:"disk"`
 	Offset int64  `json:"offset"`
 	Data   []byte `json:"data"`
@@ -133,6 +138,12 @@ func (l *layer) command(name string, q *request) (interface{}, error) {
 	case "/hold_tasks":
 		l.holdTasks(q.Hold, q.Cancelable)
 		return nil, nil
+	case "/create":
+		return l.createMachine(q.VM)
+	case "/rename":
+		return nil, renameEntity(q.VM, q.To)
+	case "/destroy":
+		return nil, l.destroyMachine(q.VM)
 	case "/reset_change_tracking":
 		return nil, l.withMachine(q.VM, l.store.resetTracking)
 	case "/renew_certificate":
@@ -322,6 +333,10 @@ func (l *layer) status() interface{} {
 	for k, v := range l.served {
 		served[k] = v
 	}
+	answered := map[string]int64{}
+	for k, v := range l.answered {
+		answered[k] = v
+	}
 	l.mutex.Unlock()
 	for i := range leases { // the state has the object's lock, which is taken before ours
 		lease := open[leases[i].Moref]
@@ -336,5 +351,6 @@ func (l *layer) status() interface{} {
 	l.store.mutex.Unlock()
 	l.store.editing.Unlock()
 	return map[string]interface{}{"sessions": sessions, "leases": leases, "calls": calls, "served_bytes": served,
-		"snapshots": snapshots}
+		"answer_bytes": answered,
+		"snapshots":    snapshots}
 }

@@ -26,6 +26,7 @@ type layer struct {
 	address  string // host:port of the server
 	identity *identity
 	inner    http.Handler
+	service  *simulator.Service
 	store    *store
 
 	mutex    sync.Mutex
@@ -33,6 +34,7 @@ type layer struct {
 	orders   []*order
 	calls    map[string]int
 	served   map[string]int64 // bytes by "folder:[datastore] path" and "lease:[datastore] path"
+	answered map[string]int64 // bytes of answers by method, those that the simulator gave
 	leases   map[types.ManagedObjectReference]*Lease
 	busy     map[string]bool          // machines with a task
 	cancels  map[string]chan struct{} // of tasks that can be cancelled
@@ -46,7 +48,8 @@ type layer struct {
 func newLayer(o *options, state, password string, identity *identity, machines []*machine) (*layer, error) {
 	l := &layer{o: o, state: state, password: password, identity: identity,
 		sessions: map[string]*session{}, calls: map[string]int{}, served: map[string]int64{},
-		leases: map[types.ManagedObjectReference]*Lease{}, busy: map[string]bool{}, cancels: map[string]chan struct{}{}, guests: map[string]*guest{},
+		answered: map[string]int64{},
+		leases:   map[types.ManagedObjectReference]*Lease{}, busy: map[string]bool{}, cancels: map[string]chan struct{}{}, guests: map[string]*guest{},
 		streams: map[string]*stream{}}
 	var err error
 	if l.store, err = newStore(state); err != nil {
@@ -173,7 +176,11 @@ func (l *layer) pass(w http.ResponseWriter, r *http.Request, c *call) {
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=utf-8")
 	w.WriteHeader(recorder.Code)
-	_, _ = w.Write(typeArrays(recorder.Body.Bytes()))
+	answer := typeArrays(recorder.Body.Bytes())
+	l.mutex.Lock()
+	l.answered[c.Name] += int64(len(answer))
+	l.mutex.Unlock()
+	_, _ = w.Write(answer)
 }
 
 // withFlatDisks hides raw mappings from calls in which the simulator takes each disk for a flat one.

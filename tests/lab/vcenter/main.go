@@ -180,6 +180,7 @@ func announce(o *options, state string, model *simulator.Model, identity *identi
 	}
 	if l != nil {
 		l.address, l.inner, server.Config.Handler = address.String(), server.Config.Handler, l
+		l.service = model.Service
 		port, err := l.serveControl()
 		if err != nil {
 			return err

@@ -15,6 +15,7 @@
 
 static char *password_file, *ca_file, *thumbprint;
 static char *name, *host, *cluster, *datacenter, *folder, *os, *tag, *power;
+static char *description;
 static gboolean quiesce, force, quiet;
 static int timeout_ms = 60000, cancel_after_ms, hold_ms, percent = 50;
 
@@ -30,12 +31,13 @@ static const GOptionEntry options[] = {
     { "os", 0, 0, G_OPTION_ARG_STRING, &os, "filter", "PATTERN" },
     { "tag", 0, 0, G_OPTION_ARG_STRING, &tag, "filter", "NAME" },
     { "power", 0, 0, G_OPTION_ARG_STRING, &power, "filter", "on|off|suspended" },
+    { "description", 0, 0, G_OPTION_ARG_STRING, &description, "snapshot", "TEXT" },
     { "quiesce", 0, 0, G_OPTION_ARG_NONE, &quiesce, "snapshot", NULL },
     { "force", 0, 0, G_OPTION_ARG_NONE, &force, "shutdown", NULL },
     { "quiet", 0, 0, G_OPTION_ARG_NONE, &quiet, "list: only a count", NULL },
     { "timeout", 0, 0, G_OPTION_ARG_INT, &timeout_ms, "of an answer, or of a shutdown", "MS" },
     { "cancel-after", 0, 0, G_OPTION_ARG_INT, &cancel_after_ms, "cancels the call", "MS" },
-    { "hold", 0, 0, G_OPTION_ARG_INT, &hold_ms, "export, keep-alive: waits", "MS" },
+    { "hold", 0, 0, G_OPTION_ARG_INT, &hold_ms, "export, keep-alive: waits; watch: at most, for changes", "MS" },
     { "percent", 0, 0, G_OPTION_ARG_INT, &percent, "export: is reported", "N" },
     { NULL },
 };
@@ -98,6 +100,39 @@ do_list (struct vmf_vsphere *vsphere, char **words, GError **error)
     return true;
 }
 
+static void
+print_change (const struct vmf_vsphere_row *before, const struct vmf_vsphere_row *after, void *data)
+{
+    unsigned *n = data;
+    (*n)++;
+    print (json_pack ("{s:o,s:o}", "before", before ? row_to_json (before) : json_null (), "after",
+                      after ? row_to_json (after) : json_null ()));
+}
+
+/* Polls once for each line of input, and at the end of it ends; after the changes a line with how many there were, and
+   the names of what is there now. */
+static bool
+do_watch (struct vmf_vsphere *vsphere, char **words, GError **error)
+{
+    struct vmf_vsphere_filter filter = make_filter ();
+    g_autoptr (vmf_vsphere_inventory) inventory = vmf_vsphere_inventory_new (vsphere, &filter);
+    do
+    {
+        unsigned n = 0;
+        if (!vmf_vsphere_inventory_poll (inventory, hold_ms, quiet ? NULL : print_change, &n, cancellable, error))
+            return false;
+        g_autoptr (GPtrArray) rows = vmf_vsphere_inventory_get_rows (inventory);
+        json_t *names = json_array ();
+        for (unsigned i = 0; i < rows->len; i++)
+            json_array_append_new (names, text_of (((const struct vmf_vsphere_row *)rows->pdata[i])->name));
+        struct rusage usage;
+        getrusage (RUSAGE_SELF, &usage);
+        print (json_pack ("{s:i,s:o,s:I}", "changes", (int)n, "names", names, "max_rss_bytes",
+                          (json_int_t)usage.ru_maxrss * 1024));
+    } while (getchar () != EOF);
+    return true;
+}
+
 static json_t *
 disks_to_json (const GPtrArray *disks)
 {
@@ -149,6 +184,28 @@ do_describe (struct vmf_vsphere *vsphere, char **words, GError **error)
 }
 
 static bool
+do_leftovers (struct vmf_vsphere *vsphere, char **words, GError **error)
+{
+    struct vmf_vsphere_filter filter = make_filter ();
+    unsigned n_unread;
+    g_autoptr (GPtrArray) rows = vmf_vsphere_list (vsphere, &filter, cancellable, error);
+    g_autoptr (GPtrArray) leftovers =
+        rows ? vmf_vsphere_find_leftovers (vsphere, rows, &n_unread, cancellable, error) : NULL;
+    if (!leftovers)
+        return false;
+    json_t *all = json_array ();
+    for (unsigned i = 0; i < leftovers->len; i++)
+    {
+        const struct vmf_vsphere_leftover *leftover = leftovers->pdata[i];
+        json_array_append_new (all, json_pack ("{s:o,s:o,s:o}", "vm", text_of (leftover->vm_moref), "name",
+                                               text_of (leftover->vm_name), "snapshot",
+                                               text_of (leftover->snapshot->moref)));
+    }
+    print (json_pack ("{s:o,s:i}", "leftovers", all, "unread", (int)n_unread));
+    return true;
+}
+
+static bool
 do_about (struct vmf_vsphere *vsphere, char **words, GError **error)
 {
     const struct vmf_vsphere_about *about = vmf_vsphere_get_about (vsphere);
@@ -174,8 +231,8 @@ do_keep_alive (struct vmf_vsphere *vsphere, char **words, GError **error)
 static bool
 do_snapshot (struct vmf_vsphere *vsphere, char **words, GError **error)
 {
-    g_autofree char *moref =
-        vmf_vsphere_create_snapshot (vsphere, words[0], words[1], "made by a test", quiesce, NULL, cancellable, error);
+    g_autofree char *moref = vmf_vsphere_create_snapshot (
+        vsphere, words[0], words[1], description ? description : "made by a test", quiesce, NULL, cancellable, error);
     if (!moref)
         return false;
     print (json_pack ("{s:s}", "snapshot", moref));
@@ -318,7 +375,9 @@ static const struct
     { "about", 0, 0, do_about },
     { "keep-alive", 0, 0, do_keep_alive },
     { "list", 0, 0, do_list },
-    { "describe", 1, 1, do_describe },
+    { "watch", 0, 0, do_watch },
+    { "leftovers", 0, 0, do_leftovers },
+    { "describe", 0, 1, do_describe },
     { "snapshot", 2, 2, do_snapshot },
     { "snapshot-disks", 1, 1, do_disks },
     { "remove-snapshot", 2, 2, do_remove },
