@@ -21,6 +21,7 @@ enum
     RECORD_MAX_BYTES = HEAD_BYTES + VMF_JOURNAL_BLOCKS_MAX * (int)sizeof (struct vmf_digest),
     TABLE_STEP = 4096, /* digests moved at once */
     PASSES_MAX = 10000,
+    AHEAD_BYTES = 256 * 1024, /* of zeroes: a record for each of 900 MiB */
 };
 
 struct vmf_journal
@@ -31,6 +32,7 @@ struct vmf_journal
     uint32_t id; /* random: a record of another journal, left by a reused file, is never taken for ours */
     bool ended;
     uint64_t size_bytes, end;
+    uint64_t ahead;  /* the file has zeroes from the end to here, of this process' making */
     GPtrArray *done; /* struct vmf_extents*: by pass, as it was when the journal was opened */
 };
 
@@ -324,6 +326,8 @@ vmf_journal_free (struct vmf_journal *journal)
 {
     if (!journal)
         return;
+    if (journal->ahead > journal->end)
+        (void)!ftruncate (journal->fd, (off_t)journal->end); /* what a kill leaves there is cut off by the next open */
     if (journal->fd >= 0)
         close (journal->fd);
     g_ptr_array_unref (journal->done);
@@ -340,6 +344,17 @@ vmf_journal_done (const struct vmf_journal *journal, uint32_t pass)
     return copy;
 }
 
+/* Zeroes where records will be. To sync a file that grows, the file system commits its own journal, and whoever writes
+   to the target waits for that; to sync blocks that are there is one write. Zeroes are no record (their check is
+   wrong). */
+static void
+write_ahead (struct vmf_journal *journal, uint64_t end)
+{
+    static const uint8_t zeroes[AHEAD_BYTES];
+    if (end > journal->ahead && pwrite (journal->fd, zeroes, sizeof zeroes, (off_t)end) == (ssize_t)sizeof zeroes)
+        journal->ahead = end + sizeof zeroes; /* else there is no room: then the records themselves say so */
+}
+
 bool
 vmf_journal_append (struct vmf_journal *journal, const GByteArray *records, GError **error)
 {
@@ -351,6 +366,7 @@ vmf_journal_append (struct vmf_journal *journal, const GByteArray *records, GErr
             return fail (journal, "write", error);
         written += n > 0 ? (guint)n : 0;
     }
+    write_ahead (journal, journal->end + records->len);
     if (fdatasync (journal->fd) != 0)
         return fail (journal, "sync", error);
     journal->end += records->len;

@@ -8,10 +8,11 @@
  *     again   this range is needed once more: what was said of it before is void
  *     end     nothing follows: the target is complete, and gets its name
  *
- * Each record has a checksum. The first that is torn or wrong ends the journal: what lies behind it is cut off when the
- * journal is opened, and its data will be copied again. Numbers are little-endian. Records become bytes with encode, in
- * memory and by any thread; append writes and syncs them, by one thread at a time. Opening takes a lock on the file, so
- * two movers cannot share it.
+ * While it is open there are zeroes behind the last record, so that a sync writes into blocks that the file has
+ * already. Each record has a checksum. The first that is torn or wrong ends the journal: what lies behind it is cut off
+ * when the journal is opened, and its data will be copied again. Numbers are little-endian. Records become bytes with
+ * encode, in memory and by any thread; append writes and syncs them, by one thread at a time. Opening takes a lock on
+ * the file, so two movers cannot share it.
  */
 #pragma once
 #include "disk/digest.h"

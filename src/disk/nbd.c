@@ -78,7 +78,8 @@ vmf_nbd_new (enum vmf_nbd_flags flags)
 {
     g_autoptr (nbd_handle) nbd = nbd_create ();
     bool good = nbd && (!(flags & VMF_NBD_EXTENTS) || nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 0)
-                && (!(flags & VMF_NBD_DEPTH) || nbd_add_meta_context (nbd, "qemu:allocation-depth") == 0);
+                && (!(flags & VMF_NBD_DEPTH) || nbd_add_meta_context (nbd, "qemu:allocation-depth") == 0)
+                && nbd_set_pread_initialize (nbd, false) == 0; /* no buffer is looked at whose read failed */
     return good ? g_steal_pointer (&nbd) : NULL;
 }
 

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the back ends of writer.h share: an open file, whole reads and writes, errors that name the path and the offset.
  *
+ * Large writes go past the page cache: no second copy of each byte, no pages taken from others, and a flush waits for
+ * what it is for. fdatasync waits for all of a file that is on its way to the disk, and while writes go on through the
+ * page cache that is mostly what came after its beginning. Small writes, which would each wait for the disk, and those
+ * that are not aligned go through the page cache.
+ *
  * Only src/disk/writer*.c include this. Any thread, several at once, but for open and close.
  */
 #pragma once
@@ -20,7 +25,7 @@ struct vmf_writer_sent
 
 struct vmf_writer_file
 {
-    int fd;
+    int fd, direct_fd; /* direct_fd: the same file past the page cache; -1: cannot be had */
     char *path;
     bool is_device;
     int flush_errno; /* atomic: of the first flush or write-back that failed */

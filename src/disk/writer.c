@@ -9,6 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum
+{
+    DIRECT_MIN_BYTES = 256 * 1024,
+    DIRECT_ALIGN = 4096, /* of memory, offset and length: enough for every device of today */
+};
+
 void
 vmf_writer_free (struct vmf_writer *writer)
 {
@@ -81,6 +87,14 @@ check_kind (struct vmf_writer_file *file, bool link, GError **error)
     return false;
 }
 
+/* The file that is open at FD, past the page cache. -1: it cannot be had, and then nothing is lost but time. */
+static int
+open_direct (int fd)
+{
+    g_autofree char *path = g_strdup_printf ("/proc/self/fd/%d", fd); /* PATH may be another file by now */
+    return open (path, O_RDWR | O_CLOEXEC | O_DIRECT);
+}
+
 bool
 vmf_writer_file_open (struct vmf_writer_file *file, const char *path, GError **error)
 {
@@ -88,9 +102,14 @@ vmf_writer_file_open (struct vmf_writer_file *file, const char *path, GError **e
     bool link = fd < 0 && errno == ELOOP;
     if (link)
         fd = open (path, O_RDWR | O_CLOEXEC);
-    *file = (struct vmf_writer_file){ .fd = fd, .path = g_strdup (path) };
-    if (fd < 0 ? open_failed (path, error) : check_kind (file, link, error))
+    *file = (struct vmf_writer_file){ .fd = fd, .direct_fd = -1, .path = g_strdup (path) };
+    if (fd >= 0 && check_kind (file, link, error))
+    {
+        file->direct_fd = open_direct (fd);
         return true;
+    }
+    if (fd < 0)
+        open_failed (path, error);
     vmf_writer_file_close (file);
     return false;
 }
@@ -100,6 +119,8 @@ vmf_writer_file_close (struct vmf_writer_file *file)
 {
     if (file->path && file->fd >= 0)
         close (file->fd);
+    if (file->path && file->direct_fd >= 0)
+        close (file->direct_fd);
     g_clear_pointer (&file->path, g_free);
 }
 
@@ -126,8 +147,8 @@ take_oldest (struct vmf_writer_file *file, struct vmf_writer_sent *oldest)
     return true;
 }
 
-/* Waits until a write is on the disk; its pages are then free. This may be what tells of a failed write-back, and then no
-   later fdatasync does. */
+/* Waits until a write is on the disk; its pages are then free. This may be what tells of a failed write-back, and then
+   no later fdatasync does. */
 static void
 forget (struct vmf_writer_file *file, const struct vmf_writer_sent *sent)
 {
@@ -139,9 +160,10 @@ forget (struct vmf_writer_file *file, const struct vmf_writer_sent *sent)
     (void)posix_fadvise (file->fd, (off_t)sent->offset, (off_t)sent->length, POSIX_FADV_DONTNEED);
 }
 
-/* Begins to write back what was just written, and lets the page cache forget what was begun some MiB ago. So a flush finds
- * little to do, the host keeps its page cache for others, and the same warm pages take the next data: on a virtual machine
- * writing into pages that were never touched is three times as slow. Small writes are tables, which are read again.
+/* Begins to write back what was just written, and lets the page cache forget what was begun some MiB ago. So a flush
+ * finds little to do, the host keeps its page cache for others, and the same warm pages take the next data: on a
+ * virtual machine writing into pages that were never touched is three times as slow. Small writes are tables, which are
+ * read again.
  */
 static void
 stream_out (struct vmf_writer_file *file, uint64_t offset, size_t length)
@@ -160,10 +182,28 @@ stream_out (struct vmf_writer_file *file, uint64_t offset, size_t length)
         forget (file, &oldest);
 }
 
+/* How much of DATA can be written directly, from its beginning. */
+static size_t
+direct_length (const struct vmf_writer_file *file, const void *data, uint64_t offset, size_t length)
+{
+    bool aligned = ((uintptr_t)data | offset) % DIRECT_ALIGN == 0;
+    return file->direct_fd >= 0 && aligned && length >= DIRECT_MIN_BYTES ? length - length % DIRECT_ALIGN : 0;
+}
+
+/* Gives how much was written directly. What was not is written through the page cache, and that says what was wrong. */
+static size_t
+write_direct (const struct vmf_writer_file *file, const void *data, uint64_t offset, size_t length)
+{
+    size_t wanted = direct_length (file, data, offset, length);
+    ssize_t n = wanted > 0 ? pwrite (file->direct_fd, data, wanted, (off_t)offset) : 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
 bool
 vmf_writer_file_write (struct vmf_writer_file *file, const void *data, uint64_t offset, size_t length, GError **error)
 {
-    for (size_t done = 0; done < length;)
+    size_t direct = write_direct (file, data, offset, length);
+    for (size_t done = direct; done < length;)
     {
         ssize_t n = pwrite (file->fd, (const char *)data + done, length - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR)
@@ -174,7 +214,7 @@ vmf_writer_file_write (struct vmf_writer_file *file, const void *data, uint64_t 
             return vmf_writer_file_fail (file, "write to", offset + done, error);
         done += (size_t)n;
     }
-    stream_out (file, offset, length);
+    stream_out (file, offset + direct, length - direct);
     return true;
 }
 

@@ -145,17 +145,17 @@ make_records (const struct setting *s, off_t ends[RECORDS_MAX], struct vmf_exten
         { VMF_JOURNAL_PIECE, 0, 99 * BLOCK, BLOCK + 512, digests (6, 2) },
         { VMF_JOURNAL_MARK, 0, 0, 20 * BLOCK, NULL },
     };
-    struct vmf_journal *journal = must_begin (s);
     for (size_t i = 0; i < G_N_ELEMENTS (records); i++)
     {
+        struct vmf_journal *journal = i == 0 ? must_begin (s) : must_open (s, VMF_JOURNAL_BEGUN);
         must_append (journal, &records[i], 1);
+        vmf_journal_free (journal);
         ends[i] = length_of (s->path);
         done[i] = vmf_extents_new ();
         if (i > 0)
             vmf_extents_add_all (done[i], done[i - 1]);
         vmf_extents_add (done[i], records[i].offset, records[i].length);
     }
-    vmf_journal_free (journal);
     return G_N_ELEMENTS (records);
 }
 
@@ -247,6 +247,40 @@ test_flipped (void)
     }
     for (size_t i = 0; i < n; i++)
         vmf_extents_free (done[i]);
+    tear_down (&s);
+}
+
+/* A kill leaves room for records behind the last one: it is no record, and the next one stands where it should. */
+static void
+test_killed (void)
+{
+    struct setting s;
+    set_up (&s);
+    GError *error = NULL;
+    g_autofree char *left = NULL;
+    gsize length;
+    const struct vmf_journal_record first = { VMF_JOURNAL_PIECE, 1, 0, 2 * BLOCK, digests (1, 2) },
+                                    second = { VMF_JOURNAL_MARK, 1, 4 * BLOCK, BLOCK, NULL };
+    g_autoptr (vmf_extents) expected = vmf_extents_new ();
+    struct vmf_journal *journal = must_begin (&s);
+    must_append (journal, &first, 1);
+    g_assert_true (g_file_get_contents (s.path, &left, &length, NULL));
+    vmf_journal_free (journal);
+    off_t end = length_of (s.path);
+    g_assert_cmpint (end, ==, HEADER + 40 + 2 * 16);
+    g_assert_cmpint (end, <, length);
+    g_file_set_contents (s.path, left, (gssize)length, &error);
+    g_assert_no_error (error);
+    journal = must_open (&s, VMF_JOURNAL_BEGUN);
+    vmf_extents_add (expected, 0, 2 * BLOCK);
+    assert_done (journal, 1, expected);
+    must_append (journal, &second, 1);
+    vmf_journal_free (journal);
+    g_assert_cmpint (length_of (s.path), ==, end + 40);
+    journal = must_open (&s, VMF_JOURNAL_BEGUN);
+    vmf_extents_add (expected, 4 * BLOCK, BLOCK);
+    assert_done (journal, 1, expected);
+    vmf_journal_free (journal);
     tear_down (&s);
 }
 
@@ -497,6 +531,7 @@ main (int argc, char **argv)
     g_test_init (&argc, &argv, NULL);
     g_test_add_func ("/disk/journal/open-again", test_again);
     g_test_add_func ("/disk/journal/cut-at-every-byte", test_torn);
+    g_test_add_func ("/disk/journal/room-left-by-a-kill", test_killed);
     g_test_add_func ("/disk/journal/bit-flipped-in-every-byte", test_flipped);
     g_test_add_func ("/disk/journal/records-of-another-journal", test_other_journals_records);
     g_test_add_func ("/disk/journal/other-subject-refused", test_other_subject);

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -40,7 +41,9 @@ static void
 model_init (struct model *model, uint64_t size_bytes, uint64_t window_offset)
 {
     *model = (struct model){ size_bytes, window_offset, size_bytes - window_offset, NULL };
-    model->bytes = g_malloc0 (model->window_bytes);
+    g_assert_cmpint (posix_memalign ((void **)&model->bytes, BLOCK, model->window_bytes), ==,
+                     0); /* as the mover's are */
+    memset (model->bytes, 0, model->window_bytes);
 }
 
 static void
@@ -281,6 +284,53 @@ test_scribble (const void *data)
     scribble_on (folder, qcow2, BLOCK + 512, 0, 20);
     scribble_on (folder, qcow2, 1000003, 0, 20);
     scribble_on (folder, qcow2, 512 * MIB + 20 * MIB + 1536, 512 * MIB - 20 * MIB, 300);
+    fixture_remove (folder);
+}
+
+/* ---- past the page cache ---- */
+
+static size_t
+pages_in_cache (const char *path, uint64_t offset, size_t length)
+{
+    int fd = open (path, O_RDONLY | O_CLOEXEC);
+    void *map = mmap (NULL, length, PROT_READ, MAP_SHARED, fd, (off_t)offset);
+    g_autofree unsigned char *resident = g_malloc0 (length / 4096);
+    size_t n = 0;
+    g_assert_true (map != MAP_FAILED && mincore (map, length, resident) == 0);
+    for (size_t i = 0; i < length / 4096; i++)
+        n += resident[i] & 1;
+    munmap (map, length);
+    close (fd);
+    return n;
+}
+
+/* What a copy brings must not push out what the host has in its page cache. */
+static void
+test_past_page_cache (void)
+{
+    char *folder = fixture_folder ();
+    struct model model;
+    g_autofree char *path = g_build_filename (folder, "target", NULL);
+    model_init (&model, 8 * MIB, 0);
+    struct vmf_writer *writer = make (path, false, model.size_bytes);
+    int direct = open (path, O_RDWR | O_DIRECT | O_CLOEXEC);
+    must_write (writer, &model, MIB, 4 * MIB, 1);
+    if (direct < 0)
+        g_test_skip ("this file system has nothing but a page cache");
+    else
+        g_assert_cmpuint (pages_in_cache (path, MIB, 4 * MIB), ==, 0);
+    close (direct);
+    assert_reads (writer, &model);
+    /* In memory as it comes, over what was just read into the page cache. */
+    g_autofree char *bytes = g_malloc (2 * MIB + 1);
+    fill (model.bytes + 2 * MIB, 2 * MIB, 2);
+    memcpy (bytes + 1, model.bytes + 2 * MIB, 2 * MIB);
+    g_assert_true (writer->ops->write (writer, bytes + 1, 2 * MIB, 2 * MIB, NULL));
+    must_write (writer, &model, 3 * MIB, 4 * MIB, 3);
+    assert_reads (writer, &model);
+    finish (writer, path, false);
+    assert_same (path, false, &model, folder);
+    g_free (model.bytes);
     fixture_remove (folder);
 }
 
@@ -754,6 +804,7 @@ main (int argc, char **argv)
     signal (SIGXFSZ, SIG_IGN); /* a limit then is an errno */
     g_test_add_data_func ("/disk/writer/scribble/raw", NULL, test_scribble);
     g_test_add_data_func ("/disk/writer/scribble/qcow2", "qcow2", test_scribble);
+    g_test_add_func ("/disk/writer/past-page-cache", test_past_page_cache);
     g_test_add_func ("/disk/writer/race-for-tables", test_race_for_tables);
     g_test_add_func ("/disk/writer/64-tib", test_64_tib);
     g_test_add_func ("/disk/writer/too-large", test_too_large);
