@@ -73,8 +73,9 @@ vddk_log_learn (struct vddk_log_facts *facts, const char *line)
 static void
 blot_out (char *line, const char *secret)
 {
-    for (char *at = line; (at = strstr (at, secret));)
-        memset (at, '*', strlen (secret));
+    size_t length = strlen (secret);
+    for (char *at = line; (at = strstr (at, secret)); at += length)
+        memset (at, '*', length);
 }
 
 static void

@@ -27,6 +27,7 @@ enum
 static struct vddk_library library;
 static struct vddk_temp temp;
 static struct vddk_disk *disk;
+static bool is_stuck; /* the library did not end */
 static pid_t owner; /* the process that has initialised the library */
 
 static int
@@ -132,7 +133,8 @@ vddk_cleanup (void)
 {
     if (owner != getpid ())
         return;
-    if (disk && vddk_disk_stop (disk))
+    is_stuck = disk && !vddk_disk_stop (disk);
+    if (disk && !is_stuck)
         library.api.Exit ();
     disk = NULL;
     vddk_temp_remove (&temp);
@@ -141,6 +143,8 @@ vddk_cleanup (void)
 static void
 vddk_unload (void)
 {
+    if (is_stuck) /* its threads still use all of that */
+        return;
     vddk_params_free ();
     vddk_library_free (&library);
 }

@@ -226,12 +226,19 @@ vmf_tls_ask_thumbprint (const char *host, uint16_t port, int64_t timeout_ms, GCa
 }
 
 bool
-vmf_tls_is_vouched_for (const char *host, uint16_t port, int64_t timeout_ms, GCancellable *cancellable)
+vmf_tls_is_vouched_for (const char *host, uint16_t port, int64_t timeout_ms, GCancellable *cancellable, GError **error)
 {
     const struct vmf_tls_trust authorities = { 0 };
     g_autofree struct vmf_tls_seen *seen = g_new0 (struct vmf_tls_seen, 1);
     char detail[CURL_ERROR_SIZE] = "";
-    return shake_hands (host, port, &authorities, seen, timeout_ms, cancellable, detail) == CURLE_OK;
+    CURLcode code = shake_hands (host, port, &authorities, seen, timeout_ms, cancellable, detail);
+    if (code != CURLE_OK && code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_SSL_ISSUER_ERROR
+        && code != CURLE_SSL_CACERT_BADFILE)
+    {
+        g_autofree char *server = g_strdup_printf ("%s:%u", host, port);
+        vmf_tls_set_error (code, server, &authorities, seen, detail, error);
+    }
+    return code == CURLE_OK;
 }
 
 char *

@@ -10,6 +10,11 @@
 #include <gio/gio.h>
 #include <stdbool.h>
 
+enum
+{
+    VMF_VDDK_NFC_PORT = 902, /* of the ESXi hosts, not of vCenter: VDDK reads there */
+};
+
 /* One directory that was looked at. */
 struct vmf_vddk_place
 {

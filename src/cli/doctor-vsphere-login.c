@@ -59,7 +59,7 @@ look_at_hosts (struct doctor_vsphere *looking, const GPtrArray *rows, GError **e
         const char *host = g_ptr_array_index (hosts, i);
         ports[2 * i] = (struct doctor_port){ host, DOCTOR_HTTPS_PORT, "the roads export and https fetch disks here",
                                              ROW_WARNING, false };
-        ports[2 * i + 1] = (struct doctor_port){ host, DOCTOR_NFC_PORT, DOCTOR_FOR_VDDK, ROW_WARNING, true };
+        ports[2 * i + 1] = (struct doctor_port){ host, VMF_VDDK_NFC_PORT, DOCTOR_FOR_VDDK, ROW_WARNING, true };
     }
     if (hosts->len > n)
         row_add (looking->list, "hosts", ROW_WARNING,

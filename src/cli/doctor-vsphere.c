@@ -22,7 +22,7 @@ voucher (struct doctor_vsphere *looking)
         return "checked by the authority in vsphere.ca_file at each login";
     if (looking->address->no_verify)
         return "which is not checked, as no_verify=1 says: anybody could be in between";
-    if (vmf_tls_is_vouched_for (looking->address->host, looking->port, ASK_TIMEOUT_MS, looking->cancellable))
+    if (vmf_tls_is_vouched_for (looking->address->host, looking->port, ASK_TIMEOUT_MS, looking->cancellable, NULL))
         return "vouched for by an authority that this host trusts";
     return "not pinned yet: the first login does that; compare it with the server's console";
 }
@@ -44,11 +44,14 @@ look_at_certificate (struct doctor_vsphere *looking, bool *good, GError **error)
     if (*set ? !(pinned = vmf_tls_normalise_thumbprint (set, error))
              : !vmf_pins_look (path, host, looking->port, &pinned, error))
         return false;
-    *good = !pinned || strcmp (pinned, seen) == 0;
+    bool by_authority = g_strcmp0 (pinned, VMF_PINS_AUTHORITIES) == 0;
+    *good = by_authority
+                ? vmf_tls_is_vouched_for (host, looking->port, ASK_TIMEOUT_MS, looking->cancellable, NULL)
+                : !pinned || strcmp (pinned, seen) == 0;
     if (*good)
         row_add (looking->list, "certificate", ROW_GOOD, "thumbprint %s, %s", seen,
                  *set     ? "as the setting vddk.thumbprint says"
-                 : pinned ? "as it is pinned"
+                 : pinned && !by_authority ? "as it is pinned"
                           : voucher (looking));
     else if (*set)
         row_add (looking->list, "certificate", ROW_MISSING,
@@ -86,7 +89,7 @@ look (struct doctor_vsphere *looking, GError **error)
         return forget_thumbprint (looking, error);
     const struct doctor_port ports[] = {
         { looking->address->host, looking->port, vcenter ? for_vcenter : for_host, ROW_MISSING, false },
-        { looking->address->host, DOCTOR_NFC_PORT, DOCTOR_FOR_VDDK, ROW_WARNING, true },
+        { looking->address->host, VMF_VDDK_NFC_PORT, DOCTOR_FOR_VDDK, ROW_WARNING, true },
     };
     if (!doctor_look_at_ports (looking->list, ports, vcenter ? 1 : 2, &n_ok, looking->cancellable, error))
         return false;

@@ -2,13 +2,13 @@
 /* What doctor-vsphere.c (before the login) and doctor-vsphere-login.c (behind it) share; no other file includes this.
  */
 #pragma once
+#include "base/vddk.h"
 #include "cli/doctor-source.h"
 #include "source/vsphere/vsphere.h"
 
 enum
 {
     DOCTOR_HTTPS_PORT = 443,
-    DOCTOR_NFC_PORT = 902, /* of the ESXi hosts, not of vCenter */
 };
 
 #define DOCTOR_FOR_VDDK "the road vddk (transports nbdssl and nbd) fetches disks here"

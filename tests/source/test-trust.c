@@ -280,6 +280,25 @@ test_processes_at_once (void)
     tear_down (&s);
 }
 
+/* One in between, with a certificate of its own, at a server that authorities vouched for: no first use. */
+static void
+test_vouched_for_before (void)
+{
+    struct setting s;
+    struct vmf_trust trust;
+    GError *error = NULL;
+    set_up (&s);
+    g_assert_true (vmf_pins_add (s.pins, "127.0.0.1", s.port, VMF_PINS_AUTHORITIES, &error));
+    g_assert_no_error (error);
+    g_assert_false (decide (&s, false, &trust, &error));
+    g_assert_error (error, VMF_ERROR, VMF_ERROR_UNSAFE);
+    g_assert_nonnull (strstr (error->message, "authority"));
+    g_assert_nonnull (strstr (error->message, s.thumbprint));
+    g_clear_error (&error);
+    vmf_trust_clear (&trust);
+    tear_down (&s);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -291,5 +310,6 @@ main (int argc, char **argv)
     g_test_add_func ("/trust/pins-that-cannot-be-read", test_pins_that_cannot_be_read);
     g_test_add_func ("/trust/order", test_order);
     g_test_add_func ("/trust/processes-at-once", test_processes_at_once);
+    g_test_add_func ("/trust/vouched-for-before", test_vouched_for_before);
     return g_test_run ();
 }

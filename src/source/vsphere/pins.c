@@ -51,6 +51,12 @@ is_thumbprint (const char *text)
 }
 
 static bool
+is_pin (const char *text)
+{
+    return is_thumbprint (text) || strcmp (text, VMF_PINS_AUTHORITIES) == 0;
+}
+
+static bool
 fail (const char *path, const char *what, GError **error)
 {
     g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot %s '%s', where thumbprints are pinned: %s", what, path,
@@ -91,7 +97,7 @@ static const char *
 match (const char *line, const char *key, bool *good)
 {
     size_t length = strcspn (line, " ");
-    *good = *line == '\0' || *line == '#' || (line[length] == ' ' && is_thumbprint (line + length + 1));
+    *good = *line == '\0' || *line == '#' || (line[length] == ' ' && is_pin (line + length + 1));
     bool ours = *good && strlen (key) == length && strncmp (line, key, length) == 0;
     return ours ? line + length + 1 : NULL;
 }
@@ -156,8 +162,8 @@ vmf_pins_look (const char *path, const char *host, uint16_t port, char **thumbpr
     *thumbprint = NULL;
     if (!lines || !find (lines, path, key, &at, error))
         return false;
-    if (at >= 0)
-        *thumbprint = g_ascii_strup (match (lines[at], key, &good), -1);
+    const char *pin = at >= 0 ? match (lines[at], key, &good) : NULL;
+    *thumbprint = pin && is_thumbprint (pin) ? g_ascii_strup (pin, -1) : g_strdup (pin);
     return true;
 }
 
@@ -177,7 +183,7 @@ add_locked (const char *path, const char *host, uint16_t port, const char *thumb
 bool
 vmf_pins_add (const char *path, const char *host, uint16_t port, const char *thumbprint, GError **error)
 {
-    if (!is_thumbprint (thumbprint) || strpbrk (host, " \n\r\t"))
+    if (!is_pin (thumbprint) || strpbrk (host, " \n\r\t"))
     {
         g_autofree char *shown = vmf_text_printable (thumbprint, 80);
         g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "'%s' is no thumbprint (twenty hexadecimal pairs)", shown);
@@ -210,10 +216,14 @@ vmf_pins_refuse (const char *host, uint16_t port, const char *pinned, const char
 {
     g_autofree char *made = g_strdup_printf ("vpx://%s:%u/", host, port);
     g_autofree char *quoted = g_shell_quote (address ? address : made);
+    bool by_authority = strcmp (pinned, VMF_PINS_AUTHORITIES) == 0;
+    g_autofree char *before = by_authority
+                                  ? g_strdup ("an authority that this host trusts vouched for it, and none does")
+                                  : g_strdup_printf ("pinned is %s", pinned);
     g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE,
-                 "the certificate of %s:%u has changed: pinned is %s, now it shows %s. Nothing was sent to it. If the "
+                 "the certificate of %s:%u has changed: %s, now it shows %s. Nothing was sent to it. If the "
                  "certificate was renewed, compare the new value on the server's console and then run: vmferry doctor "
                  "%s --forget-thumbprint",
-                 host, port, pinned, seen, quoted);
+                 host, port, before, seen, quoted);
     return false;
 }

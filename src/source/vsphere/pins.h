@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Pinned certificates (A18): what a server showed at the first connection is believed from then on, and nothing else.
  *
- * A file of lines "HOST:PORT THUMBPRINT", 0600, replaced as a whole under a lock, so two vmferrys may add at the same
+ * A file of lines "HOST:PORT THUMBPRINT", or "HOST:PORT authorities" for a server that the system's authorities vouched
+ * for, which must do so again; 0600, replaced as a whole under a lock, so two vmferrys may add at the same
  * time. A file that others may write to is not believed. Thumbprints are as base/tls.h spells them. Any thread may
  * call.
  *
@@ -15,10 +16,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define VMF_PINS_AUTHORITIES "authorities" /* in place of a thumbprint */
+
 /* The setting vsphere.known_hosts, or its default. Caller frees. */
 char *vmf_pins_path (const struct vmf_settings *settings);
 
-/* *THUMBPRINT: the pinned one, which the caller frees; NULL: none yet. False: the file cannot be read or believed. */
+/* *THUMBPRINT: the pinned one, or VMF_PINS_AUTHORITIES, which the caller frees; NULL: none yet. False: the file cannot be read or believed. */
 bool vmf_pins_look (const char *path, const char *host, uint16_t port, char **thumbprint, GError **error);
 
 /* Pins it. One that is there and the same is fine; another is refused as by vmf_pins_refuse. */

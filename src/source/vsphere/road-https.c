@@ -16,7 +16,6 @@
 
 enum
 {
-    HTTPS_PORT = 443,
     TRY_TIMEOUT_MS = 30000,
 };
 
@@ -27,7 +26,7 @@ static char *
 unfit_certificate (struct vsphere_source *source)
 {
     const char *host = source->address->host, *pem = vmf_vsphere_get_certificate_pem (source->vsphere);
-    uint16_t port = source->address->port ? source->address->port : HTTPS_PORT;
+    uint16_t port = vmf_vsphere_address_port (source->address);
     g_clear_pointer (&source->https_name, g_free);
     if (!source->trust.tls.thumbprint)
         return NULL;
@@ -106,7 +105,7 @@ static bool
 add_relay (struct vsphere_source *source, const char *url, GPtrArray *words, GError **error)
 {
     const char *host = source->address->host, *name = source->https_name;
-    uint16_t port = source->address->port ? source->address->port : HTTPS_PORT;
+    uint16_t port = vmf_vsphere_address_port (source->address);
     g_autofree char *path = path_in_work (source, "https.sock");
     g_autofree char *there = g_strdup_printf (strchr (name, ':') ? "https://[%s]:%u" : "https://%s:%u", name, port);
     g_autofree char *host_header = g_strdup_printf (strchr (host, ':') ? "Host: [%s]:%u" : "Host: %s:%u", host, port);
@@ -143,6 +142,8 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
         return NULL;
     add (words, "cookie-script=exec cat ", quoted); /* nbdkit's own shell; no word is foreign */
     add (words, "cookie-script-renew=", COOKIE_RENEW_S);
+    add (words, "followlocation=", "false"); /* the cookie is for this server alone */
+    add (words, "protocols=", "https");
     add (words, "proxy=", ""); /* none, as for the session: it would see the cookie where nobody verifies */
     /* A session that ended makes reads fail until another cookie is there: each try opens the disk anew. */
     add (words, "retries=", "30");

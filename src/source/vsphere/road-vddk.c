@@ -8,6 +8,7 @@
  */
 #include "source/vsphere/roads.h"
 #include "base/error.h"
+#include "base/reach.h"
 #include "base/text.h"
 #include "base/vddk.h"
 
@@ -20,13 +21,41 @@ enum
 {
     SLOTS_ESX5 = 8,  /* 32 MB of NFC buffers, 4 MB for a disk whose reads are 2 MB with two in flight */
     SLOTS_ESX6 = 12, /* 48 MB */
+    REACH_TIMEOUT_MS = 3000,
 };
+
+/* To look loads the library in a child, so it is done once. */
+static const struct vmf_vddk *
+look (struct vsphere_source *source, GCancellable *cancellable)
+{
+    if (!source->vddk)
+        source->vddk = vmf_vddk_look (source->settings, cancellable);
+    return source->vddk;
+}
 
 static char *
 unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
 {
-    g_autoptr (vmf_vddk) vddk = vmf_vddk_look (source->settings, NULL);
-    return g_strdup (vddk->problem);
+    return g_strdup (look (source, NULL)->problem);
+}
+
+/* Where disks come by NFC alone. One that has no name here is not asked: VDDK will say so. */
+static char *
+closed (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
+{
+    struct vmf_reach reach = { .host = machine->host_name ? machine->host_name : source->address->host,
+                               .port = VMF_VDDK_NFC_PORT };
+    const char *transports = vmf_settings_get_string (source->settings, "vddk.transports");
+    if (strstr (transports, "san") || strstr (transports, "hotadd")
+        || !vmf_reach_check (&reach, 1, REACH_TIMEOUT_MS, NULL, NULL))
+        return NULL;
+    bool shut = reach.state == VMF_REACH_REFUSED || reach.state == VMF_REACH_TIMED_OUT;
+    char *why = shut ? g_strdup_printf ("TCP port %u of the ESXi host %s, by which VDDK reads, cannot be reached from "
+                                        "here (%s); open it in the firewalls between",
+                                        VMF_VDDK_NFC_PORT, reach.host, reach.text)
+                     : NULL;
+    vmf_reach_clear (&reach);
+    return why;
 }
 
 /* How many disks of one ESXi host may be open at once. */
@@ -81,7 +110,7 @@ static struct vmf_image *
 open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, GCancellable *cancellable,
             GError **error)
 {
-    g_autoptr (vmf_vddk) vddk = vmf_vddk_look (source->settings, cancellable);
+    const struct vmf_vddk *vddk = look (source, cancellable);
     g_autoptr (GPtrArray) words = g_ptr_array_new_with_free_func (g_free);
     g_autofree char *vm = g_strconcat ("moref=", source->machine->moref, NULL);
     g_autofree char *port = source->address->port ? g_strdup_printf ("%u", source->address->port) : NULL;
@@ -105,9 +134,15 @@ open_image (struct vsphere_source *source, const struct vmf_vsphere_disk *disk, 
     if (vddk->plugin_is_own && !add_own_words (source, disk, words, error))
         return NULL;
     g_ptr_array_add (words, NULL);
-    struct vmf_image_helper helper = {
-        .words = (char **)words->pdata, .secret = source->password, .network = true, .may_wait = vddk->plugin_is_own
-    };
+    /* nbdkit's own plugin runs itself anew where VDDK's folder is not named there, and keeps the password in a file
+       meanwhile. */
+    g_autofree char *path = g_strdup_printf ("LD_LIBRARY_PATH=%s/lib64", vddk->libdir);
+    const char *env[] = { path, NULL };
+    struct vmf_image_helper helper = { .words = (char **)words->pdata,
+                                       .env = vddk->plugin_is_own ? NULL : (char **)env,
+                                       .secret = source->password,
+                                       .network = true,
+                                       .may_wait = vddk->plugin_is_own };
     return vmf_image_new_helper (&helper, disk->capacity_bytes, error);
 }
 
@@ -115,5 +150,6 @@ const struct vsphere_road vsphere_road_vddk = {
     .name = "vddk",
     .speed = "the fastest",
     .unfit = unfit,
+    .closed = closed,
     .image = open_image,
 };

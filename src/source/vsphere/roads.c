@@ -47,6 +47,8 @@ take_best (struct vsphere_source *source, char **why, GError **error)
     for (size_t i = 0; i < G_N_ELEMENTS (roads); i++)
     {
         g_autofree char *unfit = roads[i]->unfit (source, source->machine);
+        if (!unfit && roads[i]->closed)
+            unfit = roads[i]->closed (source, source->machine);
         if (unfit)
         {
             g_string_append_printf (passed, "; not by %s (%s): %s", roads[i]->name, roads[i]->speed, unfit);

@@ -8,6 +8,7 @@
 #include "source/vsphere/roads.h"
 #include "source/vsphere/pins.h"
 #include "base/error.h"
+#include "base/vddk.h"
 #include "base/text.h"
 
 #include <string.h>
@@ -130,6 +131,7 @@ close_source (struct vmf_source *base)
     g_free (source->password);
     g_free (source->work_dir);
     vmf_trust_clear (&source->trust);
+    vmf_vddk_free (source->vddk);
     g_free (source->snapshot);
     g_free (source->https_name);
     vmf_relay_free (source->relay);

@@ -14,18 +14,34 @@ vmf_trust_clear (struct vmf_trust *trust)
     trust->tls = (struct vmf_tls_trust){ 0 };
 }
 
-/* What a first connection finds is what all later ones must find. */
+/* What a first connection finds is what all later ones must find: a certificate, or that the authorities vouch for it.
+ */
 static bool
 use_pin (const char *path, const char *host, uint16_t port, struct vmf_trust *trust, GCancellable *cancellable,
          GError **error)
 {
-    if (!vmf_pins_look (path, host, port, &trust->thumbprint, error))
+    g_autofree char *pinned = NULL;
+    g_autoptr (GError) unknown = NULL;
+    if (!vmf_pins_look (path, host, port, &pinned, error))
         return false;
-    if (trust->thumbprint || vmf_tls_is_vouched_for (host, port, ASK_TIMEOUT_MS, cancellable))
+    bool was_vouched_for = g_strcmp0 (pinned, VMF_PINS_AUTHORITIES) == 0;
+    if (pinned && !was_vouched_for)
+        return trust->thumbprint = g_steal_pointer (&pinned), true;
+    if (vmf_tls_is_vouched_for (host, port, ASK_TIMEOUT_MS, cancellable, &unknown))
+    {
+        vmf_pins_add (path, host, port, VMF_PINS_AUTHORITIES, NULL); /* or it is found out again the next time */
         return true;
-    trust->thumbprint = vmf_tls_ask_thumbprint (host, port, ASK_TIMEOUT_MS, cancellable, error);
-    trust->first_use = trust->thumbprint != NULL;
-    return trust->thumbprint && vmf_pins_add (path, host, port, trust->thumbprint, error);
+    }
+    if (unknown)
+        return g_propagate_error (error, g_steal_pointer (&unknown)), false;
+    g_autofree char *seen = vmf_tls_ask_thumbprint (host, port, ASK_TIMEOUT_MS, cancellable, error);
+    if (!seen)
+        return false;
+    if (was_vouched_for)
+        return vmf_pins_refuse (host, port, pinned, seen, NULL, error);
+    trust->thumbprint = g_steal_pointer (&seen);
+    trust->first_use = true;
+    return vmf_pins_add (path, host, port, trust->thumbprint, error);
 }
 
 bool
