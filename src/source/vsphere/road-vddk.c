@@ -43,7 +43,8 @@ unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
 static char *
 closed (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
 {
-    struct vmf_reach reach = { .host = machine->host_name ? machine->host_name : source->address->host,
+    bool by_vcenter = source->address->is_vcenter && machine->host_name;
+    struct vmf_reach reach = { .host = by_vcenter ? machine->host_name : source->address->host,
                                .port = VMF_VDDK_NFC_PORT };
     const char *transports = vmf_settings_get_string (source->settings, "vddk.transports");
     if (strstr (transports, "san") || strstr (transports, "hotadd")
