@@ -137,10 +137,18 @@ static bool
 look_at_inventory (struct doctor_vsphere *looking, struct vmf_vsphere *vsphere, GError **error)
 {
     const struct vmf_vsphere_address *address = looking->address;
-    const struct vmf_vsphere_filter filter = { .datacenter = address->datacenter,
-                                               .cluster = address->cluster,
-                                               .host = address->host_system };
+    char *const *words = address->is_vcenter ? address->words : NULL;
+    g_autoptr (GError) why = NULL;
+    struct vmf_vsphere_place place = { 0 };
+    if (!vmf_vsphere_find_place (vsphere, words, &place, looking->cancellable, &why))
+        return g_error_matches (why, VMF_ERROR, VMF_ERROR_NOT_FOUND)
+                   ? (row_add (looking->list, "machines", ROW_MISSING, "%s", why->message), true)
+                   : (g_propagate_error (error, g_steal_pointer (&why)), false);
+    const struct vmf_vsphere_filter filter = { .datacenter = place.datacenter,
+                                               .cluster = place.cluster,
+                                               .host = place.host };
     g_autoptr (GPtrArray) rows = vmf_vsphere_list (vsphere, &filter, looking->cancellable, error);
+    vmf_vsphere_place_clear (&place);
     if (!rows)
         return false;
     row_add (looking->list, "machines", rows->len > 0 ? ROW_GOOD : ROW_WARNING,

@@ -90,14 +90,8 @@ parse_path (const char *text, struct vmf_vsphere_address *address, GError **erro
         else
             g_free (word);
     }
-    unsigned n = words->len;
     g_ptr_array_add (words, NULL);
     address->words = (GStrv)g_ptr_array_free (g_steal_pointer (&words), FALSE);
-    if (!address->is_vcenter)
-        return true;
-    address->datacenter = n > 0 ? g_strdup (address->words[0]) : NULL;
-    address->host_system = n > 1 ? g_strdup (address->words[n - 1]) : NULL;
-    address->cluster = n > 2 ? g_strdup (address->words[n - 2]) : NULL;
     return true;
 }
 
@@ -174,9 +168,6 @@ vmf_vsphere_address_free (struct vmf_vsphere_address *address)
         return;
     g_free (address->user);
     g_free (address->host);
-    g_free (address->datacenter);
-    g_free (address->cluster);
-    g_free (address->host_system);
     g_strfreev (address->words);
     g_hash_table_unref (address->query);
     g_free (address);

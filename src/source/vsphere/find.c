@@ -56,9 +56,9 @@ make_inventory_path (const char *datacenter, const char *rest)
     return g_strjoin ("/", datacenter, "vm", path->str, NULL);
 }
 
-/* Not found, not a VM, or a server that refuses to look: then names are asked for. */
-static bool
-look_up (struct vmf_vsphere *vsphere, char *path, struct search *search, GCancellable *cancellable, GError **error)
+bool
+vmf_inventory_look_up (struct vmf_vsphere *vsphere, const char *path, char **type, char **moref, bool *refused,
+                       GCancellable *cancellable, GError **error)
 {
     enum vmf_fault fault = VMF_FAULT_NONE;
     g_autoptr (GError) failed = NULL;
@@ -66,16 +66,29 @@ look_up (struct vmf_vsphere *vsphere, char *path, struct search *search, GCancel
     call.request = vmf_request_new ("FindByInventoryPath", "SearchIndex", vsphere->search_index);
     vmf_request_add (call.request, "inventoryPath", path);
     vmf_request_end (call.request);
-    g_free (path);
     xmlDoc *doc = vmf_call_run (vsphere, &call, cancellable, &failed);
     const xmlNode *found = doc ? vmf_xml_child (vmf_answer_response (doc), "returnval") : NULL;
-    if (found && strcmp (vmf_node_moref_type (found), "VirtualMachine") == 0)
-        g_ptr_array_add (search->morefs, vmf_xml_text (found));
+    *type = found ? g_strdup (vmf_node_moref_type (found)) : NULL;
+    if (moref)
+        *moref = found ? vmf_xml_text (found) : NULL;
     xmlFreeDoc (doc);
-    if (doc || fault != VMF_FAULT_NONE)
-        return true;
-    g_propagate_error (error, g_steal_pointer (&failed));
-    return false;
+    if (!doc && fault == VMF_FAULT_NONE)
+        return g_propagate_error (error, g_steal_pointer (&failed)), false;
+    *refused = !doc;
+    return true;
+}
+
+/* Not found, not a VM, or a server that refuses to look: then names are asked for. */
+static bool
+look_up (struct vmf_vsphere *vsphere, char *path, struct search *search, GCancellable *cancellable, GError **error)
+{
+    bool refused;
+    g_autofree char *type = NULL, *moref = NULL;
+    bool good = vmf_inventory_look_up (vsphere, path, &type, &moref, &refused, cancellable, error);
+    g_free (path);
+    if (g_strcmp0 (type, "VirtualMachine") == 0)
+        g_ptr_array_add (search->morefs, g_steal_pointer (&moref));
+    return good;
 }
 
 /* "DC0/a/b" as it stands; otherwise within the datacenter that the address names. */

@@ -42,6 +42,9 @@ struct vsphere_source
 
     struct vmf_vsphere_inventory *inventory; /* while it is watched */
 
+    struct vmf_vsphere_place place; /* what the address names; looked up once */
+    bool has_place;
+
     struct vmf_vsphere_machine *machine; /* the last that was described */
     const struct vsphere_road *road;     /* chosen by check */
     char *https_name;                    /* what the road https calls the server; NULL: the address's name */

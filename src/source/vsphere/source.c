@@ -125,6 +125,7 @@ close_source (struct vmf_source *base)
     vmf_vsphere_inventory_free (source->inventory);
     vmf_vsphere_free (source->vsphere);
     vmf_vsphere_address_free (source->address);
+    vmf_vsphere_place_clear (&source->place);
     vmf_settings_free (source->own_settings);
     if (source->password)
         explicit_bzero (source->password, strlen (source->password));
@@ -203,14 +204,21 @@ power_word (const struct vmf_vsphere_row *row)
     return row->is_template ? "template" : words[row->power];
 }
 
-/* What the address itself names: the datacenter, cluster and host. */
-static struct vmf_vsphere_filter
-within (const struct vsphere_source *source)
+/* What the address itself names. */
+static bool
+look_for_place (struct vsphere_source *source, struct vmf_vsphere_filter *filter, GCancellable *cancellable,
+                GError **error)
 {
-    const struct vmf_vsphere_address *address = source->address;
-    return (struct vmf_vsphere_filter){ .datacenter = address->datacenter,
-                                        .cluster = address->cluster,
-                                        .host = address->host_system };
+    char *const *words = source->address->is_vcenter ? source->address->words : NULL;
+    const struct vmf_vsphere_place *place = &source->place;
+    if (!source->has_place
+        && !vmf_vsphere_find_place (source->vsphere, words, &source->place, cancellable, error))
+        return false;
+    source->has_place = true;
+    *filter = (struct vmf_vsphere_filter){ .datacenter = place->datacenter,
+                                           .cluster = place->cluster,
+                                           .host = place->host };
+    return true;
 }
 
 static struct vmf_source_entry *
@@ -237,16 +245,18 @@ entry_free (void *entry)
     vmf_source_entry_free (entry);
 }
 
-static struct vmf_vsphere_filter
-narrow (const struct vsphere_source *source, const struct vmf_source_filter *filter)
+static bool
+narrow (struct vsphere_source *source, const struct vmf_source_filter *filter, struct vmf_vsphere_filter *narrowed,
+        GCancellable *cancellable, GError **error)
 {
-    struct vmf_vsphere_filter narrowed = within (source);
-    narrowed.name = filter->name;
-    narrowed.os = filter->os;
-    narrowed.folder = filter->folder;
-    narrowed.tag = filter->tag;
-    narrowed.power = power_of (filter->power);
-    return narrowed;
+    if (!look_for_place (source, narrowed, cancellable, error))
+        return false;
+    narrowed->name = filter->name;
+    narrowed->os = filter->os;
+    narrowed->folder = filter->folder;
+    narrowed->tag = filter->tag;
+    narrowed->power = power_of (filter->power);
+    return true;
 }
 
 struct watching
@@ -270,8 +280,10 @@ watch (struct vmf_source *base, const struct vmf_source_filter *filter, int64_t 
        vmf_source_on_change on_change, void *data, GCancellable *cancellable, GError **error)
 {
     struct vsphere_source *source = (struct vsphere_source *)base;
-    struct vmf_vsphere_filter narrowed = narrow (source, filter);
+    struct vmf_vsphere_filter narrowed;
     struct watching watching = { on_change, data };
+    if (!narrow (source, filter, &narrowed, cancellable, error))
+        return false;
     if (!source->inventory)
         source->inventory = vmf_vsphere_inventory_new (source->vsphere, &narrowed);
     return vmf_vsphere_inventory_poll (source->inventory, timeout_ms, tell_change, &watching, cancellable, error);
@@ -281,7 +293,9 @@ static GPtrArray *
 list (struct vmf_source *base, const struct vmf_source_filter *filter, GCancellable *cancellable, GError **error)
 {
     struct vsphere_source *source = (struct vsphere_source *)base;
-    struct vmf_vsphere_filter narrowed = narrow (source, filter);
+    struct vmf_vsphere_filter narrowed;
+    if (!narrow (source, filter, &narrowed, cancellable, error))
+        return NULL;
     g_autoptr (GPtrArray) rows = vmf_vsphere_list (source->vsphere, &narrowed, cancellable, error);
     if (!rows)
         return NULL;
@@ -296,8 +310,11 @@ static struct vmf_vm *
 describe (struct vmf_source *base, const char *name, GCancellable *cancellable, GError **error)
 {
     struct vsphere_source *source = (struct vsphere_source *)base;
-    struct vmf_vsphere_filter filter = within (source);
-    struct vmf_vsphere_machine *machine = vmf_vsphere_describe (source->vsphere, &filter, name, cancellable, error);
+    struct vmf_vsphere_filter filter;
+    struct vmf_vsphere_machine *machine =
+        look_for_place (source, &filter, cancellable, error)
+            ? vmf_vsphere_describe (source->vsphere, &filter, name, cancellable, error)
+            : NULL;
     if (!machine)
         return NULL;
     vmf_vsphere_machine_free (source->machine);

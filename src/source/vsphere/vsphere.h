@@ -83,6 +83,16 @@ struct vmf_vsphere_filter
     enum vmf_vsphere_power power; /* UNKNOWN: any */
 };
 
+/* What an address's path comes to, for such a filter; its strings are freed by vmf_vsphere_place_clear(). */
+struct vmf_vsphere_place
+{
+    char *datacenter, *cluster, *host; /* NULL: any */
+};
+/* WORDS: of the address of a vCenter; may be empty. VMF_ERROR_NOT_FOUND: that is not there, and what is. */
+bool vmf_vsphere_find_place (struct vmf_vsphere *vsphere, char *const *words, struct vmf_vsphere_place *place,
+                             GCancellable *cancellable, GError **error);
+void vmf_vsphere_place_clear (struct vmf_vsphere_place *place);
+
 /* struct vmf_vsphere_row*, freed with the array, by name. Memory is the rows' and one object's: answers come in pages
    and are read as they arrive. NOT_FOUND: no such tag; a datacenter, host … that is not there gives no rows. A folder
    takes those below it. */
@@ -243,9 +253,7 @@ struct vmf_vsphere_address
     bool is_vcenter;
     char *user, *host;
     uint16_t port;
-    char *datacenter, *cluster,
-        *host_system; /* NULL: not said; path words between datacenter and the last in `words` */
-    GStrv words;      /* all path segments, decoded */
+    GStrv words; /* all path segments, decoded: vmf_vsphere_find_place() */
     bool no_verify;
     GHashTable *query; /* other key=value */
 };

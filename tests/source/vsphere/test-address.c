@@ -16,10 +16,9 @@ test_vcenter (void)
     g_assert_cmpstr (address->user, ==, "DOM\\j@doe:");
     g_assert_cmpstr (address->host, ==, "vc.example");
     g_assert_cmpuint (address->port, ==, 8443);
-    g_assert_cmpstr (address->datacenter, ==, "a/b c");
-    g_assert_cmpstr (address->cluster, ==, "Clüster");
-    g_assert_cmpstr (address->host_system, ==, "esx1.example");
     g_assert_cmpuint (g_strv_length (address->words), ==, 4);
+    g_assert_cmpstr (address->words[0], ==, "a/b c");
+    g_assert_cmpstr (address->words[2], ==, "Clüster");
     g_assert_true (address->no_verify);
     g_assert_cmpstr (g_hash_table_lookup (address->query, "x"), ==, "&");
 }
@@ -29,14 +28,12 @@ test_short (void)
 {
     g_autoptr (vmf_vsphere_address) dc = vmf_vsphere_address_parse ("vpx://a@b.c@vc/DC0", NULL);
     g_assert_cmpstr (dc->user, ==, "a@b.c");
-    g_assert_cmpstr (dc->datacenter, ==, "DC0");
-    g_assert_null (dc->host_system);
+    g_assert_cmpstr (dc->words[0], ==, "DC0");
     g_assert_cmpuint (dc->port, ==, 0);
     g_assert_false (dc->no_verify);
     g_autoptr (vmf_vsphere_address) host = vmf_vsphere_address_parse ("vpx://vc/DC0/esx1", NULL);
     g_assert_null (host->user);
-    g_assert_null (host->cluster);
-    g_assert_cmpstr (host->host_system, ==, "esx1");
+    g_assert_cmpstr (host->words[1], ==, "esx1");
     g_autoptr (vmf_vsphere_address) bare = vmf_vsphere_address_parse ("vpx://vc", NULL);
     g_assert_cmpuint (g_strv_length (bare->words), ==, 0);
 }
@@ -48,7 +45,6 @@ test_esxi (void)
     g_assert_false (address->is_vcenter);
     g_assert_cmpstr (address->host, ==, "2001:db8::1");
     g_assert_cmpuint (address->port, ==, 444);
-    g_assert_null (address->datacenter);
 }
 
 static void
