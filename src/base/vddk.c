@@ -27,7 +27,8 @@ static const char *const usual_places[] = {
 static const char how_to_get[] =
     "VDDK is VMware's and may not be shipped with vmferry: download 'VMware Virtual Disk Development Kit' for Linux "
     "from the vendor's developer site (developer.broadcom.com), unpack it with "
-    "'mkdir -p /opt/vmware-vddk && tar -xf VMware-vix-disklib-*.tar.gz -C /opt/vmware-vddk', or name its directory with "
+    "'mkdir -p /opt/vmware-vddk && tar -xf VMware-vix-disklib-*.tar.gz -C /opt/vmware-vddk', or name its directory "
+    "with "
     "the setting vddk.lib.dir. "
     "Without it, the other roads (export, https, ssh) work";
 

@@ -45,14 +45,13 @@ look_at_certificate (struct doctor_vsphere *looking, bool *good, GError **error)
              : !vmf_pins_look (path, host, looking->port, &pinned, error))
         return false;
     bool by_authority = g_strcmp0 (pinned, VMF_PINS_AUTHORITIES) == 0;
-    *good = by_authority
-                ? vmf_tls_is_vouched_for (host, looking->port, ASK_TIMEOUT_MS, looking->cancellable, NULL)
-                : !pinned || strcmp (pinned, seen) == 0;
+    *good = by_authority ? vmf_tls_is_vouched_for (host, looking->port, ASK_TIMEOUT_MS, looking->cancellable, NULL)
+                         : !pinned || strcmp (pinned, seen) == 0;
     if (*good)
         row_add (looking->list, "certificate", ROW_GOOD, "thumbprint %s, %s", seen,
-                 *set     ? "as the setting vddk.thumbprint says"
+                 *set                      ? "as the setting vddk.thumbprint says"
                  : pinned && !by_authority ? "as it is pinned"
-                          : voucher (looking));
+                                           : voucher (looking));
     else if (*set)
         row_add (looking->list, "certificate", ROW_MISSING,
                  "the setting vddk.thumbprint is %s, but the server shows %s: compare it with the server's console",

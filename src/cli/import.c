@@ -263,8 +263,11 @@ finish (struct vmf_import *import, bool good, enum vmf_progress_style style, jso
         status = vmf_cli_fail (error);
         if (vmf_import_was_refused (import))
             status = VMF_EXIT_REFUSED;
+        const char *change = vmf_import_get_source_change (import);
+        if (change)
+            fprintf (stderr, "vmferry: %s\n", change);
         fprintf (stderr, "vmferry: %s%s%s\n",
-                 !vmf_import_has_touched (import)    ? "nothing was touched"
+                 !vmf_import_has_touched (import)    ? change ? "the target was not touched" : "nothing was touched"
                  : vmf_import_get_leftovers (import) ? "not everything was undone"
                  : vmf_import_get_kept (import)      ? "what was copied is kept"
                  : given.keep_work                   ? "the target is as it was; the work directory is kept"

@@ -108,6 +108,9 @@ bool vmf_import_was_refused (const struct vmf_import *import);
 /* True once the target was written to, whether or not that was undone since. */
 bool vmf_import_has_touched (const struct vmf_import *import);
 
+/* What the run has changed at the source and did not take back: "web01 was shut down, …". NULL: nothing. Borrowed. */
+const char *vmf_import_get_source_change (const struct vmf_import *import);
+
 /* After a failed run: the work directory that --resume goes on with. NULL: everything was undone. Borrowed. */
 const char *vmf_import_get_kept (const struct vmf_import *import);
 

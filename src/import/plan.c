@@ -359,7 +359,15 @@ hold_source (struct vmf_import *import, GError **error)
     if (!over && !may_hold (import, error))
         return false;
     import->held = true;
-    return over || import->source->ops->hold (import->source, import->vm, import->stop, error);
+    if (over)
+        return true;
+    if (import->options.shut_down && import->vm->running)
+        import_say (import, VMF_IMPORT_NOTE, "%s is being shut down",
+                    import->options.vm ? import->options.vm : import->vm->name);
+    bool good = import->source->ops->hold (import->source, import->vm, import->stop, error);
+    if (import->source->done)
+        vmf_findings_add (import->findings, VMF_FINDING_WARNING, "%s", import->source->done);
+    return good;
 }
 
 bool

@@ -360,6 +360,12 @@ vmf_import_run (struct vmf_import *import, GError **error)
     return good;
 }
 
+const char *
+vmf_import_get_source_change (const struct vmf_import *import)
+{
+    return import->source ? import->source->done : NULL;
+}
+
 bool
 vmf_import_was_refused (const struct vmf_import *import)
 {

@@ -88,6 +88,7 @@ vmf_source_close (struct vmf_source *source)
         return;
     g_free (source->address);
     g_free (source->notice);
+    g_free (source->done);
     source->ops->close (source);
 }
 

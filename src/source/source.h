@@ -56,6 +56,7 @@ struct vmf_source
     const struct vmf_source_ops *ops;
     char *address; /* as the user wrote it */
     char *notice;  /* set by open: what the user must be told at once; NULL: nothing */
+    char *done;    /* set by hold: what it has changed at the source and nobody takes back; NULL: nothing */
 };
 
 /* A file of this name in the work directory: its second line says what an import holds at its source, which only its

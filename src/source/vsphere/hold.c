@@ -114,17 +114,9 @@ static bool
 describe_again (struct vsphere_source *source, GCancellable *cancellable, GError **error)
 {
     struct vmf_vsphere_machine *machine =
-        vmf_vsphere_describe (source->vsphere, NULL, source->machine->moref, cancellable, error);
+        vmf_vsphere_describe_reference (source->vsphere, source->machine->moref, cancellable, error);
     if (!machine)
         return false;
-    if (strcmp (machine->moref, source->machine->moref) != 0) /* a name goes before a reference */
-    {
-        g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED,
-                     "another machine has the name '%s', which is the reference of '%s': rename it first",
-                     source->machine->moref, source->machine->name);
-        vmf_vsphere_machine_free (machine);
-        return false;
-    }
     vmf_vsphere_machine_free (source->machine);
     source->machine = machine;
     return true;
@@ -261,6 +253,7 @@ shut_down (struct vsphere_source *source, GCancellable *cancellable, GError **er
         g_prefix_error (error, "'%s' runs on: ", source->machine->name);
         return false;
     }
+    source->base.done = g_strdup_printf ("%s was shut down, and is off at the source", source->machine->name);
     return describe_again (source, cancellable, error) && let_settle (source, cancellable, error)
            && hold_off (source, cancellable, error);
 }
