@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* WaitForUpdatesEx, and what its answers say. */
 #include "source/vsphere/updates.h"
+#include "base/error.h"
 
 #include <string.h>
 
@@ -91,9 +92,12 @@ vmf_updates_ask (struct vmf_updates *updates, int64_t wait_s, vmf_answer_func on
                              .fault = &fault,
                              .waits = true };
     call.timeout_ms = updates->vsphere->timeout_ms + wait_s * 1000;
-    xmlDoc *doc = vmf_call_run (updates->vsphere, &call, cancellable, error);
+    g_autoptr (GError) failed = NULL;
+    xmlDoc *doc = vmf_call_run (updates->vsphere, &call, cancellable, &failed);
+    updates->is_away = fault == VMF_FAULT_NONE && g_error_matches (failed, VMF_ERROR, VMF_ERROR_FAILED);
     if (doc)
         return take_rest (updates, doc);
+    g_propagate_error (error, g_steal_pointer (&failed));
     return fault == VMF_FAULT_NOT_FOUND || fault == VMF_FAULT_VERSION ? VMF_UPDATED_LOST : VMF_UPDATED_ERROR;
 }
 

@@ -6,7 +6,12 @@
 #include <poll.h>
 #include <string.h>
 
-#define RENEWALS_MAX 5
+enum
+{
+    RENEWALS_MAX = 5,
+    AWAY_MAX_S = 300, /* how long a server may give no answer while it is waited for: a restart of its services */
+    AWAY_PAUSE_MS = 2000,
+};
 
 struct wait
 {
@@ -14,6 +19,7 @@ struct wait
     const char *type, *moref, *path;
     const char *const *values;
     enum vmf_wait found;
+    int64_t away_since_us; /* 0: it answers */
     GError *failed;
 };
 
@@ -73,6 +79,18 @@ on_object (xmlNode *object, void *data)
         wait->found = VMF_WAIT_ERROR;
 }
 
+/* An answer that did not come is no answer: what is waited for goes on at the server. WHY is that of the question. */
+static bool
+may_be_back (struct wait *wait, const GError *why, GCancellable *cancellable)
+{
+    int64_t now_us = g_get_monotonic_time ();
+    if (wait->away_since_us == 0)
+        wait->away_since_us = now_us;
+    g_debug ("%s", why->message);
+    return now_us - wait->away_since_us < AWAY_MAX_S * G_USEC_PER_SEC
+           && vmf_sleep_ms (AWAY_PAUSE_MS, cancellable, NULL);
+}
+
 /* One question; TIMEOUT: not yet. */
 static enum vmf_wait
 step (struct wait *wait, int64_t left_us, unsigned *renewals, GCancellable *cancellable, GError **error)
@@ -87,6 +105,9 @@ step (struct wait *wait, int64_t left_us, unsigned *renewals, GCancellable *canc
         vmf_updates_end (&wait->updates);
         return VMF_WAIT_TIMEOUT;
     }
+    if (told == VMF_UPDATED_ERROR && wait->updates.is_away && may_be_back (wait, failed, cancellable))
+        return VMF_WAIT_TIMEOUT;
+    wait->away_since_us = 0;
     if (!failed)
         failed = g_steal_pointer (&wait->failed);
     if (!failed)
