@@ -181,6 +181,10 @@ class Control:
         """FIELDS: of the fault, e.g. PrivilegeId="VApp.Export". COUNT -1: from now on."""
         self.call("fail", method=method, fault=fault, count=count, in_task=in_task, message=message, fields=fields)
 
+    def hang_up(self, method, count=1):
+        """The next COUNT calls of METHOD get no answer: their connection is closed."""
+        self.call("hang_up", method=method, count=count)
+
     def delay(self, method, seconds, count=-1):
         self.call("delay", method=method, ms=int(seconds * 1000), count=count)
 

@@ -9,6 +9,7 @@
 //	fail              method, fault, count, in_task, message, fields
 //	                                         the next COUNT (-1: all) calls of METHOD ("*", "folder", "nfc" too) fail with
 //	                                         a fault of that type; in_task: a task is given that fails
+//	hang_up           method, count          the connection is closed in place of an answer
 //	delay             method, ms, count
 //	drop              where, after_bytes, count   closes the connection of a download (where: lease, folder)
 //	throttle          where, bytes_per_s     0: no more
@@ -119,6 +120,9 @@ func (l *layer) command(name string, q *request) (interface{}, error) {
 		return map[string]int{"ended": l.expire(q.Key, q.Leases == nil || *q.Leases)}, nil
 	case "/fail":
 		return nil, l.orderFault(q)
+	case "/hang_up":
+		l.addOrder(&order{method: q.Method, hangUp: true, left: q.count()})
+		return nil, nil
 	case "/delay":
 		l.addOrder(&order{method: q.Method, delay: time.Duration(q.MS) * time.Millisecond, left: q.count()})
 		return nil, nil

@@ -128,6 +128,8 @@ func (l *layer) soap(w http.ResponseWriter, r *http.Request) {
 	c := &call{Method: method, text: text, session: l.findSession(r)}
 	order := l.obey(c.Name)
 	switch {
+	case order != nil && order.hangUp:
+		panic(http.ErrAbortHandler)
 	case order != nil && order.inTask && strings.HasSuffix(c.Name, "_Task"):
 		ref := l.runTask(c.This, c.Name, func() (types.AnyType, types.BaseMethodFault) { return nil, order.fault },
 			func() {})
@@ -245,6 +247,7 @@ type order struct {
 	fault   types.BaseMethodFault
 	message string
 	inTask  bool
+	hangUp  bool // the connection is closed in place of an answer
 	delay   time.Duration
 	left    int // calls; -1: all
 }
@@ -256,13 +259,14 @@ func (l *layer) obey(method string) *order {
 	var failing *order
 	var delay time.Duration
 	for _, o := range l.orders {
-		if (o.method != method && o.method != "*") || o.left == 0 || (o.fault != nil && failing != nil) {
+		fails := o.fault != nil || o.hangUp
+		if (o.method != method && o.method != "*") || o.left == 0 || (fails && failing != nil) {
 			continue
 		}
 		if o.left > 0 {
 			o.left--
 		}
-		if o.fault != nil {
+		if fails {
 			failing = o
 		} else {
 			delay += o.delay
