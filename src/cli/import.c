@@ -13,7 +13,7 @@
 
 enum
 {
-    NOT_GIVEN = -1,
+    NOT_GIVEN = INT32_MIN,
     MEMORY_MIN_BYTES = 1 << 20,
 };
 

@@ -164,6 +164,8 @@ vmf_cmd_list (int argc, char **argv)
     g_autoptr (GPtrArray) found = source ? vmf_source_list (source, &filter, vmf_cli_cancellable (), &error) : NULL;
     if (!found)
         return vmf_cli_fail (error);
+    if (!json && found->len == 0)
+        fputs ("vmferry: there is no such VM\n", stderr);
     if (!json)
         return list_print_table (found), VMF_EXIT_OK;
     json_t *array = json_array ();

@@ -218,14 +218,15 @@ matches (const char *pattern, const char *text)
     return strcmp (folded_pattern, folded) == 0 || g_pattern_match_simple (folded_pattern, folded);
 }
 
-/* A folder's pattern takes what is below it too. */
+/* A folder's pattern takes what is below it too; "DC0/prod" is one as well, for it is listed like that. */
 static bool
-matches_folder (const char *pattern, const char *folder)
+matches_folder (const char *pattern, const struct vmf_vsphere_row *row)
 {
-    if (!pattern || matches (pattern, folder))
+    if (!pattern || matches (pattern, row->folder))
         return true;
     g_autofree char *below = g_strconcat (pattern, "/*", NULL);
-    return matches (below, folder);
+    g_autofree char *listed = g_strjoin ("/", row->datacenter, row->folder, NULL);
+    return matches (below, row->folder) || matches (pattern, listed) || matches (below, listed);
 }
 
 bool
@@ -238,7 +239,7 @@ vmf_row_is_wanted (const struct vmf_vsphere_row *row, const struct vmf_row_facts
            && matches (filter->cluster, row->cluster)
            && (matches (filter->datacenter, row->datacenter)
                || matches (filter->datacenter, place_of (facts, tree).datacenter_path))
-           && matches_folder (filter->folder, row->folder)
+           && matches_folder (filter->folder, row)
            && (matches (filter->os, row->os_id) || matches (filter->os, row->os_name))
            && (filter->power == VMF_POWER_UNKNOWN || filter->power == row->power)
            && (!tagged || g_hash_table_contains (tagged, row->moref));
