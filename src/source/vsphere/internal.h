@@ -82,6 +82,11 @@ bool vmf_call_do (struct vmf_vsphere *vsphere, struct vmf_call *call, GCancellab
 /* The text of <returnval>, a reference mostly. Caller frees. CORRUPT where there is none. */
 char *vmf_call_text (struct vmf_vsphere *vsphere, struct vmf_call *call, GCancellable *cancellable, GError **error);
 
+enum
+{
+    VMF_GOODBYE_MS = 10000, /* for what only the server would miss: it forgets sessions and leases by itself, too */
+};
+
 /* ---- properties ---- */
 
 /* Calls ON_OBJECT with each <objects>, page by page. SPEC is what stands in <specSet>; freed. */

@@ -18,6 +18,7 @@ struct vmf_vsphere_lease
     GPtrArray *files;
     int64_t interval_us; /* between reports */
     GThread *thread;
+    GCancellable *stop; /* what the thread asks */
     GMutex lock; /* over what follows */
     GCond woken;
     bool ending;
@@ -34,7 +35,7 @@ report (struct vmf_vsphere_lease *lease, unsigned percent)
     vmf_request_end (call.request);
     enum vmf_fault fault = VMF_FAULT_NONE; /* it stays this where the server could not be asked */
     call.fault = &fault;
-    if (vmf_call_do (lease->vsphere, &call, NULL, &error))
+    if (vmf_call_do (lease->vsphere, &call, lease->stop, &error))
         return true;
     g_debug ("reporting progress: %s", error->message); /* whoever reads its URLs will hear of its end */
     return fault == VMF_FAULT_NONE;
@@ -66,6 +67,7 @@ new_lease (struct vmf_vsphere *vsphere, char *moref, const char *what)
     lease->vsphere = vsphere;
     lease->moref = moref;
     lease->what = g_strdup (what);
+    lease->stop = g_cancellable_new ();
     g_mutex_init (&lease->lock);
     g_cond_init (&lease->woken);
     g_mutex_lock (&vsphere->leases_lock);
@@ -211,7 +213,7 @@ static void
 tell_end (struct vmf_vsphere_lease *lease, bool complete)
 {
     g_autoptr (GError) error = NULL;
-    struct vmf_call call = { .what = lease->what };
+    struct vmf_call call = { .what = lease->what, .timeout_ms = VMF_GOODBYE_MS };
     call.request = vmf_request_end (
         vmf_request_new (complete ? "HttpNfcLeaseComplete" : "HttpNfcLeaseAbort", "HttpNfcLease", lease->moref));
     if (!vmf_call_do (lease->vsphere, &call, NULL, &error))
@@ -227,6 +229,7 @@ vmf_vsphere_lease_end (struct vmf_vsphere_lease *lease, bool complete)
     lease->ending = true;
     g_cond_signal (&lease->woken);
     g_mutex_unlock (&lease->lock);
+    g_cancellable_cancel (lease->stop);
     if (lease->thread)
         g_thread_join (lease->thread);
     tell_end (lease, complete);
@@ -237,6 +240,7 @@ vmf_vsphere_lease_end (struct vmf_vsphere_lease *lease, bool complete)
         g_ptr_array_unref (lease->files);
     g_free (lease->moref);
     g_free (lease->what);
+    g_object_unref (lease->stop);
     g_mutex_clear (&lease->lock);
     g_cond_clear (&lease->woken);
     g_free (lease);

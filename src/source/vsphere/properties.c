@@ -7,6 +7,8 @@
 
 /* Objects a page: what keeps both sides' memory small, and a page's answer below a second. */
 #define PAGE_OBJECTS 500
+/* A server may make them smaller; it does not go on for ever. */
+#define PAGES_MAX 100000u
 
 void
 vmf_spec_add_paths (GString *spec, const char *type, const char *const *paths)
@@ -70,8 +72,15 @@ vmf_properties_each (struct vmf_vsphere *vsphere, const char *what, GString *spe
 {
     g_autofree char *token = NULL;
     bool ok = true, more = true;
-    while (ok && more)
+    for (unsigned pages = 0; ok && more; pages++)
     {
+        if (pages == PAGES_MAX)
+        {
+            g_set_error (error, VMF_ERROR, VMF_ERROR_UNSAFE, "%s: %s: the answer has more than %u pages",
+                         vsphere->server, what, PAGES_MAX);
+            ok = false;
+            break;
+        }
         struct vmf_call call = { .what = what, .each = "objects", .on_each = on_object, .data = data };
         call.request = token ? next_page (vsphere, token) : first_page (vsphere, spec);
         xmlDoc *doc = vmf_call_run (vsphere, &call, cancellable, error);

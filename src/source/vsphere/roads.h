@@ -57,6 +57,7 @@ struct vsphere_source
     struct vmf_vsphere_lease *lease; /* of the export road; taken away under lock */
 
     GThread *keeper; /* asks the server something now and then, so that it does not forget us */
+    GCancellable *stop; /* the keeper's questions */
     GMutex lock;
     GCond wake;
     bool closing; /* under lock */

@@ -211,7 +211,7 @@ vmf_vsphere_login (const struct vmf_vsphere_options *options, GCancellable *canc
 static void
 log_out (struct vmf_vsphere *vsphere)
 {
-    struct vmf_call call = { .what = "logging out", .timeout_ms = 10000, .secret = true };
+    struct vmf_call call = { .what = "logging out", .timeout_ms = VMF_GOODBYE_MS, .secret = true };
     call.request = vmf_request_end (vmf_request_new ("Logout", "SessionManager", vsphere->session_manager));
     g_autoptr (GError) error = NULL;
     if (!vmf_call_do (vsphere, &call, NULL, &error))

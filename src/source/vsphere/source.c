@@ -90,7 +90,7 @@ keeper_thread (void *data)
             continue;
         g_autoptr (GError) error = NULL;
         g_mutex_unlock (&source->lock);
-        if (!vmf_vsphere_keep_alive (source->vsphere, NULL, &error)
+        if (!vmf_vsphere_keep_alive (source->vsphere, source->stop, &error)
             || (source->road == &vsphere_road_https && !vsphere_write_cookie (source, &error)))
             g_debug ("%s", error->message);
         g_mutex_lock (&source->lock);
@@ -108,6 +108,7 @@ stop_keeper (struct vsphere_source *source)
     source->closing = true;
     g_cond_signal (&source->wake);
     g_mutex_unlock (&source->lock);
+    g_cancellable_cancel (source->stop);
     g_thread_join (g_steal_pointer (&source->keeper));
 }
 
@@ -139,6 +140,7 @@ close_source (struct vmf_source *base)
     g_free (source->off_state);
     g_mutex_clear (&source->lock);
     g_cond_clear (&source->wake);
+    g_object_unref (source->stop);
     g_free (source);
 }
 
@@ -171,6 +173,7 @@ open_source (const char *address, const struct vmf_source_options *options, GCan
     struct vsphere_source *source = g_new0 (struct vsphere_source, 1);
     g_mutex_init (&source->lock);
     g_cond_init (&source->wake);
+    source->stop = g_cancellable_new ();
     source->address = parsed;
     source->own_settings = options->settings ? NULL : vmf_settings_new ();
     source->settings = options->settings ? options->settings : source->own_settings;
