@@ -84,7 +84,7 @@ find_row (const struct vmf_vsphere *vsphere, GPtrArray *rows, const char *name, 
         }
     }
     g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND,
-                 "%s: there is no VM '%s' at this address among the %u that the user %s can see there", vsphere->server,
+                 "%s: there is no VM '%s' at this address among the %u that the user '%s' can see there", vsphere->server,
                  shown, n_seen, vsphere->user);
     return NULL;
 }
@@ -218,8 +218,8 @@ describe_only (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *wit
         return vmf_vsphere_describe_reference (vsphere, ((struct vmf_vsphere_row *)rows->pdata[0])->moref, cancellable,
                                                error);
     g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
-                 rows->len == 0 ? "%s: the user %s can see no VM at this address"
-                                : "%s: which VM? The user %s can see %u at this address; name one",
+                 rows->len == 0 ? "%s: the user '%s' can see no VM at this address"
+                                : "%s: which VM? The user '%s' can see %u at this address; name one",
                  vsphere->server, vsphere->user, rows->len);
     return NULL;
 }
