@@ -28,7 +28,7 @@ static struct vddk_library library;
 static struct vddk_temp temp;
 static struct vddk_disk *disk;
 static bool is_stuck; /* the library did not end */
-static pid_t owner; /* the process that has initialised the library */
+static pid_t owner;   /* the process that has initialised the library */
 
 static int
 fail (const struct vddk_error *error)

@@ -47,8 +47,8 @@ void vmf_tls_set_error (CURLcode code, const char *server, const struct vmf_tls_
 char *vmf_tls_ask_thumbprint (const char *host, uint16_t port, int64_t timeout_ms, GCancellable *cancellable,
                               GError **error);
 
-/* Do this system's authorities vouch for the certificate of HOST:PORT, and is it for that name? By a handshake too. ERROR is set where
-   that is not known: it did not answer, for one. */
+/* Do this system's authorities vouch for the certificate of HOST:PORT, and is it for that name? By a handshake too.
+   ERROR is set where that is not known: it did not answer, for one. */
 bool vmf_tls_is_vouched_for (const char *host, uint16_t port, int64_t timeout_ms, GCancellable *cancellable,
                              GError **error);
 

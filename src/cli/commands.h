@@ -35,8 +35,8 @@ int vmf_cli_parse (int argc, char **argv, const GOptionEntry *entries, const cha
    that ERROR's code stands for. */
 int vmf_cli_fail (const GError *error);
 
-/* The password for ADDRESS: the first line of --password-file, or where it is WANTED and there is no such file, typed on
-   the terminal; once in a program. *PASSWORD stays as long as the program; NULL: none was given. */
+/* The password for ADDRESS: the first line of --password-file, or where it is WANTED and there is no such file, typed
+   on the terminal; once in a program. *PASSWORD stays as long as the program; NULL: none was given. */
 bool vmf_cli_ask_password (const char *address, bool wanted, const char **password, GError **error);
 /* What opening SOURCE (NULL: nothing) has to tell, on standard error. */
 void vmf_cli_say_notice (const struct vmf_source *source);

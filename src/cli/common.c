@@ -59,8 +59,8 @@ vmf_cli_parse (int argc, char **argv, const GOptionEntry *entries, const char *w
         g_set_error (&error, VMF_ERROR, VMF_ERROR_USAGE, "%s wants %s; '%s --help' says more", program, words_help,
                      program);
     else if (good && n > max)
-        g_set_error (&error, VMF_ERROR, VMF_ERROR_USAGE, "%s: '%s' is one word too many; '%s --help' says more", program,
-                     rest[max], program);
+        g_set_error (&error, VMF_ERROR, VMF_ERROR_USAGE, "%s: '%s' is one word too many; '%s --help' says more",
+                     program, rest[max], program);
     good = good && !error;
     if (!good)
     {

@@ -24,7 +24,7 @@ enum vmf_import_convert
 /* What the user said. Strings are borrowed for the life of the import; NULL and 0: not said. */
 struct vmf_import_options
 {
-    const char *source; /* address */
+    const char *source;                                                                             /* address */
     bool (*ask_password) (const char *address, bool wanted, const char **password, GError **error); /* source.h */
     bool shut_down;     /* a running machine may be shut down; otherwise it is read from a snapshot */
     const char *vm;     /* which one, where the source has several */

@@ -23,7 +23,7 @@ enum vmf_fault
     VMF_FAULT_SNAPSHOT,
     VMF_FAULT_TOOLS,
     VMF_FAULT_NOT_SUPPORTED,
-    VMF_FAULT_NO_END, /* no answer of the server's: it may have heard what was asked, and may do it yet */
+    VMF_FAULT_NO_END,  /* no answer of the server's: it may have heard what was asked, and may do it yet */
     VMF_FAULT_VERSION, /* of a property collector: the server remembers it no more */
 };
 

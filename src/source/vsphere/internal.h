@@ -54,7 +54,7 @@ struct vmf_vsphere
     char *api_version; /* for SOAPAction */
     char *root_folder, *property_collector, *view_manager, *session_manager;
     char *event_manager; /* NULL: there is none */
-    char *search_index; /* or NULL */
+    char *search_index;  /* or NULL */
 
     GMutex leases_lock;
     GPtrArray *leases; /* struct vmf_vsphere_lease*, borrowed: those that were not ended */

@@ -19,7 +19,7 @@ struct vmf_vsphere_lease
     int64_t interval_us; /* between reports */
     GThread *thread;
     GCancellable *stop; /* what the thread asks */
-    GMutex lock; /* over what follows */
+    GMutex lock;        /* over what follows */
     GCond woken;
     bool ending;
     unsigned percent;

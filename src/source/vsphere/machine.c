@@ -84,8 +84,8 @@ find_row (const struct vmf_vsphere *vsphere, GPtrArray *rows, const char *name, 
         }
     }
     g_set_error (error, VMF_ERROR, VMF_ERROR_NOT_FOUND,
-                 "%s: there is no VM '%s' at this address among the %u that the user '%s' can see there", vsphere->server,
-                 shown, n_seen, vsphere->user);
+                 "%s: there is no VM '%s' at this address among the %u that the user '%s' can see there",
+                 vsphere->server, shown, n_seen, vsphere->user);
     return NULL;
 }
 

@@ -21,7 +21,8 @@
 /* The setting vsphere.known_hosts, or its default. Caller frees. */
 char *vmf_pins_path (const struct vmf_settings *settings);
 
-/* *THUMBPRINT: the pinned one, or VMF_PINS_AUTHORITIES, which the caller frees; NULL: none yet. False: the file cannot be read or believed. */
+/* *THUMBPRINT: the pinned one, or VMF_PINS_AUTHORITIES, which the caller frees; NULL: none yet. False: the file cannot
+ * be read or believed. */
 bool vmf_pins_look (const char *path, const char *host, uint16_t port, char **thumbprint, GError **error);
 
 /* Pins it. One that is there and the same is fine; another is refused as by vmf_pins_refuse. */

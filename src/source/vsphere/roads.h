@@ -21,7 +21,8 @@ struct vsphere_road
     /* NULL: it can read this machine from here; otherwise why not, with the remedy. Caller frees. */
     char *(*unfit) (struct vsphere_source *source, const struct vmf_vsphere_machine *machine);
 
-    /* NULL: it is open by all that can be told in a few seconds; otherwise why not. Asked by `auto` alone. May be NULL. */
+    /* NULL: it is open by all that can be told in a few seconds; otherwise why not. Asked by `auto` alone. May be NULL.
+     */
     char *(*closed) (struct vsphere_source *source, const struct vmf_vsphere_machine *machine);
 
     struct vmf_image *(*image) (struct vsphere_source *source, const struct vmf_vsphere_disk *disk,
@@ -49,14 +50,14 @@ struct vsphere_source
     const struct vsphere_road *road;     /* chosen by check */
     char *https_name;                    /* what the road https calls the server; NULL: the address's name */
     struct vmf_relay *relay;             /* by which it is reached under that name; NULL: directly */
-    struct vmf_vddk *vddk;                /* what the road vddk found; NULL: not looked yet */
+    struct vmf_vddk *vddk;               /* what the road vddk found; NULL: not looked yet */
     char *snapshot;                      /* its reference, while it holds the machine's disks still */
     bool may_come;                       /* it was asked for, and how that ended is not known */
     char *off_state;                 /* as it was off when reading began (vmf_vsphere_read_state); NULL: it is held */
     GPtrArray *held_disks;           /* struct vmf_vsphere_disk*: as the snapshot has them; NULL: the machine's own */
     struct vmf_vsphere_lease *lease; /* of the export road; taken away under lock */
 
-    GThread *keeper; /* asks the server something now and then, so that it does not forget us */
+    GThread *keeper;    /* asks the server something now and then, so that it does not forget us */
     GCancellable *stop; /* the keeper's questions */
     GMutex lock;
     GCond wake;
