@@ -17,7 +17,7 @@ _vmferry_options() {
         ;;
     show) echo "--vm= --json --format= --password-file=" ;;
     doctor) echo "--fix --forget-thumbprint --remove-snapshot= --password-file= --json" ;;
-    clean) echo "--work=" ;;
+    clean) echo "--work= --list" ;;
     esac
 }
 

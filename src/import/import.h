@@ -24,8 +24,9 @@ enum vmf_import_convert
 /* What the user said. Strings are borrowed for the life of the import; NULL and 0: not said. */
 struct vmf_import_options
 {
-    const char *source;                                                                             /* address */
-    bool (*ask_password) (const char *address, bool wanted, const char **password, GError **error); /* source.h */
+    const char *source; /* address */
+    /* As source.h has it. */
+    bool (*ask_password) (const char *address, bool wanted, const char **password, GError **error);
     bool shut_down;     /* a running machine may be shut down; otherwise it is read from a snapshot */
     const char *vm;     /* which one, where the source has several */
     const char *format; /* of a bare image */
@@ -124,6 +125,11 @@ json_t *vmf_import_report (const struct vmf_import *import);
 /* The plan and the findings for people (after a dry run), or the summary for people. Caller frees. */
 char *vmf_import_plan_text (const struct vmf_import *import);
 char *vmf_import_summary_text (const struct vmf_import *import);
+
+/* The work directories below the settings' work.dir of imports that ended early and can go on: adds them to DIRS (char*).
+   And what such a one brings, "web01 from vpx://… to /srv/images", for people; caller frees. */
+void vmf_import_list_resumable (const struct vmf_settings *settings, GPtrArray *dirs);
+char *vmf_import_describe (const char *work_dir);
 
 /* Clears what dead imports left: all below the settings' work.dir, or WORK_DIR alone where it is not NULL. Adds a line
    for each thing to REMOVED (char*). */

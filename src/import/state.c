@@ -303,6 +303,25 @@ import_state_save (struct vmf_import *import, enum import_resume stage, GError *
     return good || !text;
 }
 
+char *
+vmf_import_describe (const char *work_dir)
+{
+    g_autofree char *path = state_path (work_dir);
+    json_t *state = json_load_file (path, 0, NULL), *options = json_object_get (state, "options");
+    const char *vm = json_string_value (json_object_get (options, "vm"));
+    const char *name = json_string_value (json_object_get (options, "name"));
+    const char *source = json_string_value (json_object_get (options, "source"));
+    const char *target = json_string_value (json_object_get (options, "target"));
+    char *text = g_strdup_printf ("%s%sfrom %s to %s",
+                                  name ? name
+                                  : vm ? vm
+                                       : "",
+                                  name || vm ? " " : "", source ? source : "an unknown source",
+                                  target ? target : "an unknown target");
+    json_decref (state);
+    return text;
+}
+
 bool
 import_state_load (struct vmf_import *import, const char *work_dir, GError **error)
 {

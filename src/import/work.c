@@ -433,6 +433,20 @@ clear_folder (const char *folder, const char *prefix, GPtrArray *resumable, GPtr
     }
 }
 
+void
+vmf_import_list_resumable (const struct vmf_settings *settings, GPtrArray *dirs)
+{
+    g_autofree char *root = vmf_work_root (settings);
+    g_autoptr (GDir) open = g_dir_open (root, 0, NULL);
+    const char *name;
+    while (open && (name = g_dir_read_name (open)))
+    {
+        g_autofree char *dir = g_build_filename (root, name, NULL);
+        if (vmf_work_is_resumable (dir) && !is_living (dir))
+            g_ptr_array_add (dirs, g_steal_pointer (&dir));
+    }
+}
+
 bool
 vmf_import_clean (const struct vmf_settings *settings, const char *work_dir, GPtrArray *removed, GError **error)
 {
