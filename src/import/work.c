@@ -42,14 +42,14 @@ remove_one (const char *path, const struct stat *info, int type, struct FTW *whe
 }
 
 /* Everything below and DIR itself; links are removed, not followed, and mounts not entered. The lock is the last to go,
-   or what is left after a failure would be nobody's. Once it is gone another import may have DIR: that is no failure.
- */
+   or what is left after a failure would be nobody's. Once it is gone another import may have DIR, or have had it:
+   that is no failure. */
 static bool
 remove_tree (const char *dir, GError **error)
 {
     g_autofree char *lock = lock_path (dir);
     if (nftw (dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0 && unlink (lock) == 0
-        && (rmdir (dir) == 0 || errno == ENOTEMPTY || errno == EEXIST))
+        && (rmdir (dir) == 0 || errno == ENOTEMPTY || errno == EEXIST || errno == ENOENT))
         return true;
     g_set_error (error, VMF_ERROR, VMF_ERROR_FAILED, "cannot remove the work directory %s: %s", dir,
                  g_strerror (errno));
