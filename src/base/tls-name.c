@@ -69,7 +69,8 @@ vmf_tls_get_own_name (const char *pem)
 }
 
 char *
-vmf_tls_try_name (const char *host, uint16_t port, const char *name, const char *pem, int64_t timeout_ms)
+vmf_tls_try_name (const char *host, uint16_t port, const char *name, const char *pem, int64_t timeout_ms,
+                  GCancellable *cancellable)
 {
     char detail[CURL_ERROR_SIZE] = "";
     g_autofree char *url = g_uri_join (G_URI_FLAGS_NONE, "https", NULL, name, port, "/", NULL, NULL);
@@ -85,6 +86,7 @@ vmf_tls_try_name (const char *host, uint16_t port, const char *name, const char 
     curl_easy_setopt (curl, CURLOPT_CONNECT_ONLY, 1L);
     curl_easy_setopt (curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt (curl, CURLOPT_ERRORBUFFER, detail);
+    vmf_tls_set_cancellable (curl, cancellable);
     CURLcode code = curl_easy_perform (curl);
     curl_easy_cleanup (curl);
     curl_slist_free_all (connect_to);

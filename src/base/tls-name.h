@@ -12,5 +12,6 @@
 char *vmf_tls_get_own_name (const char *pem);
 
 /* A handshake with HOST:PORT as libcurl does it by itself, where PEM is the only authority and the server is called
-   NAME. NULL: it succeeds; otherwise libcurl's words. Caller frees. */
-char *vmf_tls_try_name (const char *host, uint16_t port, const char *name, const char *pem, int64_t timeout_ms);
+   NAME. NULL: it succeeds; otherwise libcurl's words, also when it is cancelled. Caller frees. */
+char *vmf_tls_try_name (const char *host, uint16_t port, const char *name, const char *pem, int64_t timeout_ms,
+                        GCancellable *cancellable);

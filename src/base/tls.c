@@ -187,6 +187,14 @@ stop_if_cancelled (void *data, curl_off_t a, curl_off_t b, curl_off_t c, curl_of
     return g_cancellable_is_cancelled (data);
 }
 
+void
+vmf_tls_set_cancellable (CURL *curl, GCancellable *cancellable)
+{
+    curl_easy_setopt (curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt (curl, CURLOPT_XFERINFOFUNCTION, stop_if_cancelled);
+    curl_easy_setopt (curl, CURLOPT_XFERINFODATA, cancellable);
+}
+
 /* A handshake and nothing behind it. Gives libcurl's word on it; SEEN and DETAIL (CURL_ERROR_SIZE) what came up. */
 static CURLcode
 shake_hands (const char *host, uint16_t port, const struct vmf_tls_trust *trust, struct vmf_tls_seen *seen,
@@ -202,9 +210,7 @@ shake_hands (const char *host, uint16_t port, const struct vmf_tls_trust *trust,
         curl_easy_setopt (curl, CURLOPT_CONNECT_ONLY, 1L);
         curl_easy_setopt (curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
         curl_easy_setopt (curl, CURLOPT_ERRORBUFFER, detail);
-        curl_easy_setopt (curl, CURLOPT_NOPROGRESS, 0L);
-        curl_easy_setopt (curl, CURLOPT_XFERINFOFUNCTION, stop_if_cancelled);
-        curl_easy_setopt (curl, CURLOPT_XFERINFODATA, cancellable);
+        vmf_tls_set_cancellable (curl, cancellable);
         code = curl_easy_perform (curl);
     }
     curl_easy_cleanup (curl);

@@ -31,7 +31,8 @@ struct vmf_tls_seen
 
 /* A new curl handle, with libcurl initialised once; speaks https only and follows no redirect. Never NULL. */
 CURL *vmf_tls_handle_new (void);
-void vmf_tls_allow_http (CURL *curl); /* for a server that the user named so */
+void vmf_tls_set_cancellable (CURL *curl, GCancellable *cancellable); /* CURLE_ABORTED_BY_CALLBACK then */
+void vmf_tls_allow_http (CURL *curl);                                 /* for a server that the user named so */
 
 /* Makes CURL verify by TRUST (borrowed as long as the handle is used), at each connection anew. VMF_ERROR_USAGE: a
    pinned thumbprint that is none. VMF_ERROR_MISSING: a libcurl that is not built on OpenSSL. */

@@ -2,16 +2,12 @@
 /* fallocate() with KEEP_SIZE, and its undoing. A reserved block that was never written is a hole to SEEK_HOLE. */
 #include "disk/reserve.h"
 #include "base/error.h"
+#include "disk/writer-qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum
-{
-    QCOW2_CLUSTER_BYTES = 64 * 1024, /* as all of ours are made */
-};
 
 static bool
 fail (const char *what, const char *path, int failed, GError **error)
@@ -77,7 +73,7 @@ vmf_reserve_raw (const char *path, const struct vmf_extents *ranges, bool *reser
 uint64_t
 vmf_reserve_qcow2_bytes (uint64_t data_bytes, uint64_t size_bytes)
 {
-    uint64_t clusters = size_bytes / QCOW2_CLUSTER_BYTES + 1;
+    uint64_t clusters = size_bytes / VMF_QCOW2_CLUSTER_BYTES + 1;
     return data_bytes + clusters * 11 + (1 << 20);
 }
 
@@ -101,7 +97,11 @@ punch_holes (int fd, off_t size)
             return false;
         off_t end = data < 0 ? size : data;
         if (hole < size && fallocate (fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, hole, end - hole) != 0)
+        {
+            if (errno == EINTR)
+                continue;
             return cannot (errno); /* such a file system reserved nothing either */
+        }
         at = end;
     }
     return true;

@@ -73,9 +73,10 @@ bool
 import_commit (struct vmf_import *import, GError **error)
 {
     import_stage_begin (import, "commit");
-    if ((import->convert && !commit_overlays (import, error)) || !close_chains (import, error)
-        || (!import->staged && !import_give_back_space (import, error)))
+    if ((import->convert && !commit_overlays (import, error)) || !close_chains (import, error))
         return false;
+    if (!import->staged)
+        import_give_back_space (import);
     import_stage_end (import, "commit");
     return import_state_save (import, import->staged ? IMPORT_RESUME_MOVE : IMPORT_RESUME_FINISH, error);
 }
@@ -134,8 +135,9 @@ import_move_staged (struct vmf_import *import, GError **error)
         if (!copied && !import_wait_for_events (import, IMPORT_TICK_MS, error))
             return false;
     }
-    if (!close_chains (import, error) || !import_give_back_space (import, error))
+    if (!close_chains (import, error))
         return false;
+    import_give_back_space (import);
     import_stage_end (import, "move");
     return import_state_save (import, IMPORT_RESUME_FINISH, error);
 }

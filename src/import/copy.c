@@ -249,11 +249,15 @@ tell_source (struct vmf_import *import)
     import->source->ops->tell (import->source, (unsigned)MIN (done / MAX (needed / 100, (uint64_t)1), (uint64_t)100));
 }
 
-/* From here on a conversion that fails costs a conversion and nothing else (X2), whatever becomes of the source. */
+/* From here on a conversion that fails costs a conversion and nothing else (X2), whatever becomes of the source. Where
+   that is over, or none is wanted, nothing is left to do but what comes after it: letting go of a source may take
+   hours. */
 static bool
 save_copied (struct vmf_import *import, GError **error)
 {
     bool whole = import->convert && !import->converted;
+    if (!whole && !import->verify.thread)
+        return import_state_save (import, IMPORT_RESUME_COMMIT, error);
     for (unsigned i = 0; i < import->n_disks; i++)
         whole = whole && !import->disks[i].left_out;
     return !whole || import_state_save (import, IMPORT_RESUME_CONVERT, error);

@@ -179,7 +179,7 @@ bool import_convert_again (struct vmf_import *import, GError **error); /* what i
 /* space.c: once the map is read, the target's files get the space that they will need, or NO_SPACE. What they did not
    use is given back when nobody writes to them any more. */
 bool import_reserve_space (struct vmf_import *import, GError **error);
-bool import_give_back_space (struct vmf_import *import, GError **error);
+void import_give_back_space (struct vmf_import *import);
 
 /* commit.c: pass 2, closing, moving staged disks. */
 bool import_commit (struct vmf_import *import, GError **error);

@@ -210,12 +210,13 @@ stage_disk (struct import_disk *disk, GError **error)
     g_autofree char *size = g_strdup_printf ("%" G_GUINT64_FORMAT, (guint64)disk->size_bytes);
     g_autofree char *leaf = g_path_get_basename (vmf_work_get_dir (import->work));
     g_autofree char *file = g_strdup_printf ("%s-%s.staged.qcow2", leaf, disk->name);
-    disk->write_path = g_build_filename (dir, file, NULL);
-    const char *argv[] = { "qemu-img", "create", "-q", "-f", "qcow2", disk->write_path, size, NULL };
+    g_autofree char *path = g_build_filename (dir, file, NULL);
+    const char *argv[] = { "qemu-img", "create", "-q", "-f", "qcow2", path, size, NULL };
     struct vmf_child_options run = { .name = "qemu-img create", .argv = argv };
-    g_autofree char *output = vmf_work_note_file (import->work, disk->name, disk->write_path, error)
-                                  ? vmf_child_run (&run, 0, import->stop, error)
-                                  : NULL;
+    if (!vmf_work_note_file (import->work, disk->name, path, error)) /* what is there is another's, and stays */
+        return false;
+    disk->write_path = g_steal_pointer (&path);
+    g_autofree char *output = vmf_child_run (&run, 0, import->stop, error);
     return output != NULL;
 }
 

@@ -154,15 +154,16 @@ import_reserve_space (struct vmf_import *import, GError **error)
     return good;
 }
 
-bool
-import_give_back_space (struct vmf_import *import, GError **error)
+void
+import_give_back_space (struct vmf_import *import)
 {
     for (unsigned i = 0; i < import->n_disks; i++)
     {
         const struct import_disk *disk = &import->disks[i];
         const struct vmf_target_disk *target = g_ptr_array_index (import->target_disks, i);
-        if ((disk->reserved || import->resumed) && !disk->preallocate && !vmf_reserve_end (target->path, error))
-            return false;
+        g_autoptr (GError) error = NULL;
+        if ((disk->reserved || import->resumed) && !disk->preallocate && !vmf_reserve_end (target->path, &error))
+            import_say (import, VMF_IMPORT_WARNING, "%s; the disk is good, and larger than it needs to be",
+                        error->message);
     }
-    return true;
 }

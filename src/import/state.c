@@ -312,12 +312,12 @@ vmf_import_describe (const char *work_dir)
     const char *name = json_string_value (json_object_get (options, "name"));
     const char *source = json_string_value (json_object_get (options, "source"));
     const char *target = json_string_value (json_object_get (options, "target"));
+    g_autofree char *shown = source ? vmf_import_show_source (source) : g_strdup ("an unknown source");
     char *text = g_strdup_printf ("%s%sfrom %s to %s",
                                   name ? name
                                   : vm ? vm
                                        : "",
-                                  name || vm ? " " : "", source ? source : "an unknown source",
-                                  target ? target : "an unknown target");
+                                  name || vm ? " " : "", shown, target ? target : "an unknown target");
     json_decref (state);
     return text;
 }

@@ -63,7 +63,7 @@ static void
 test_nobody (void)
 {
     g_autofree char *pem = make ("/CN=esx1.example", NULL);
-    g_autofree char *why = vmf_tls_try_name ("127.0.0.1", 1, "esx1.example", pem, 20000);
+    g_autofree char *why = vmf_tls_try_name ("127.0.0.1", 1, "esx1.example", pem, 20000, NULL);
     g_assert_nonnull (why);
 }
 

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-/* More of one name are as ambiguous. */
-#define CANDIDATES_MAX 64
+/* Machines a question: of one name there may be one in each of many datacenters. */
+#define BATCH 64
 
 static const char what[] = "looking for a VM";
 
@@ -34,8 +34,7 @@ on_name (xmlNode *object, void *data)
     g_autofree char *moref = vmf_xml_find_text (object, "obj"), *raw = vmf_property_text (object, "name");
     g_autofree char *name = vmf_name_decode (raw ? raw : "");
     search->n_seen++;
-    if (moref && search->morefs->len < CANDIDATES_MAX
-        && (may_mean (search->name, name) || strcmp (search->name, moref) == 0))
+    if (moref && (may_mean (search->name, name) || strcmp (search->name, moref) == 0))
         g_ptr_array_add (search->morefs, g_steal_pointer (&moref));
 }
 
@@ -188,15 +187,16 @@ read_rows (struct vmf_vsphere *vsphere, const struct vmf_vsphere_filter *within,
     g_autoptr (GHashTable) facts = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, free_facts);
     g_autoptr (vmf_tree) above = vmf_tree_new ();
     struct reading reading = { above, facts };
-    GString *spec = g_string_new (NULL);
-    vmf_spec_add_paths (spec, "VirtualMachine", vmf_row_paths);
-    vmf_tree_add_paths (spec);
-    for (unsigned i = 0; i < morefs->len; i++)
-        add_with_ancestors (spec, morefs->pdata[i]);
-    if (morefs->len == 0)
-        g_string_free (spec, TRUE);
-    else if (!vmf_properties_each (vsphere, what, spec, on_object, &reading, cancellable, error))
-        return NULL;
+    for (unsigned first = 0; first < morefs->len; first += BATCH)
+    {
+        GString *spec = g_string_new (NULL);
+        vmf_spec_add_paths (spec, "VirtualMachine", vmf_row_paths);
+        vmf_tree_add_paths (spec);
+        for (unsigned i = first; i < MIN (first + BATCH, morefs->len); i++)
+            add_with_ancestors (spec, morefs->pdata[i]);
+        if (!vmf_properties_each (vsphere, what, spec, on_object, &reading, cancellable, error))
+            return NULL;
+    }
     GPtrArray *rows = make_rows (&reading, within);
     vmf_tree_free (*tree);
     *tree = g_steal_pointer (&above);

@@ -248,8 +248,11 @@ static bool
 shut_down (struct vsphere_source *source, GCancellable *cancellable, GError **error)
 {
     int64_t most_ms = (int64_t)vmf_settings_get_uint64 (source->settings, "vsphere.shutdown_s") * 1000;
-    if (!vmf_vsphere_shut_down (source->vsphere, source->machine->moref, most_ms, false, cancellable, error))
+    bool asked;
+    if (!vmf_vsphere_shut_down (source->vsphere, source->machine->moref, most_ms, false, &asked, cancellable, error))
     {
+        if (asked)
+            source->base.done = g_strdup_printf ("%s was asked to shut down, and may yet do so", source->machine->name);
         g_prefix_error (error, "'%s' runs on: ", source->machine->name);
         return false;
     }

@@ -110,12 +110,13 @@ find_rest (struct vmf_vsphere *vsphere, struct vmf_vsphere_place *place, char *c
 {
     static const char *const types[] = { "HostSystem", "ClusterComputeResource", NULL };
     unsigned n = g_strv_length ((char **)rest);
-    bool refused = false;
+    bool refused = false, refused_above = false;
     g_autofree char *tail = path_of (rest, n), *above = path_of (rest, n - 1), *type = NULL, *type_above = NULL;
     g_autofree char *path = g_strjoin ("/", place->datacenter, "host", tail, NULL);
     g_autofree char *path_above = g_strjoin ("/", place->datacenter, "host", above, NULL);
     if (!vmf_inventory_look_up (vsphere, path, &type, NULL, &refused, cancellable, error)
-        || !vmf_inventory_look_up (vsphere, path_above, &type_above, NULL, &refused, cancellable, error))
+        || (n > 1
+            && !vmf_inventory_look_up (vsphere, path_above, &type_above, NULL, &refused_above, cancellable, error)))
         return false;
     const char *last = rest[n - 1];
     if (!type && !refused)
@@ -148,9 +149,13 @@ vmf_vsphere_find_place (struct vmf_vsphere *vsphere, char *const *words, struct 
     unsigned n = refused ? 0 : find_datacenter (vsphere, words, &refused, cancellable, error);
     if (n == 0 && !refused)
         return false;
-    place->datacenter = path_of (words, MAX (n, 1));
-    char *const *rest = words + MAX (n, 1);
-    if (rest[0] && refused)
-        place->host = g_strdup (rest[g_strv_length ((char **)rest) - 1]);
-    return !rest[0] || refused || find_rest (vsphere, place, rest, cancellable, error);
+    if (refused) /* then the words are taken for what they mostly are */
+    {
+        unsigned last = g_strv_length ((char **)words) - 1;
+        place->datacenter = last < 2 ? path_of (words, 1) : NULL;
+        place->host = last > 0 ? g_strdup (words[last]) : NULL;
+        return true;
+    }
+    place->datacenter = path_of (words, n);
+    return !words[n] || find_rest (vsphere, place, words + n, cancellable, error);
 }

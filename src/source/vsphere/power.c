@@ -73,18 +73,20 @@ ask_guest (struct vmf_vsphere *vsphere, const char *what, const char *vm_moref, 
 }
 
 bool
-vmf_vsphere_shut_down (struct vmf_vsphere *vsphere, const char *vm_moref, int64_t timeout_ms, bool force,
+vmf_vsphere_shut_down (struct vmf_vsphere *vsphere, const char *vm_moref, int64_t timeout_ms, bool force, bool *asked,
                        GCancellable *cancellable, GError **error)
 {
     enum vmf_vsphere_power power;
     bool tools;
     g_autofree char *what = g_strdup_printf ("shutting %s down", vm_moref);
+    *asked = false;
     if (!read_state (vsphere, what, vm_moref, &power, &tools, cancellable, error))
         return false;
     if (power == VMF_POWER_OFF)
         return true;
     enum vmf_wait found = VMF_WAIT_TIMEOUT;
-    if (tools && power == VMF_POWER_ON)
+    *asked = tools && power == VMF_POWER_ON;
+    if (*asked)
         found = ask_guest (vsphere, what, vm_moref, timeout_ms, cancellable, error);
     if (found != VMF_WAIT_TIMEOUT)
         return found == VMF_WAIT_DONE;

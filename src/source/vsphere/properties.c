@@ -112,7 +112,7 @@ vmf_vsphere_view_new (struct vmf_vsphere *vsphere, const char *what, const char 
 void
 vmf_view_end (struct vmf_vsphere *vsphere, const char *view)
 {
-    struct vmf_call call = { .what = "ending a view" };
+    struct vmf_call call = { .what = "ending a view", .timeout_ms = VMF_GOODBYE_MS };
     call.request = vmf_request_end (vmf_request_new ("DestroyView", "ContainerView", view));
     vmf_call_do (vsphere, &call, NULL, NULL);
 }

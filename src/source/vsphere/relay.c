@@ -12,6 +12,7 @@ enum
     BUFFER_BYTES = 256 * 1024,
     CONNECT_TIMEOUT_S = 30,
     BACKLOG = 32,
+    ACCEPT_PAUSE_US = 100 * 1000,
 };
 
 struct vmf_relay
@@ -112,8 +113,14 @@ static void *
 accept_all (void *data)
 {
     struct vmf_relay *relay = data;
-    for (GSocket *client; (client = g_socket_accept (relay->listener, relay->cancellable, NULL));)
+    while (!g_cancellable_is_cancelled (relay->cancellable))
     {
+        GSocket *client = g_socket_accept (relay->listener, relay->cancellable, NULL);
+        if (!client) /* no descriptor is left, for one: who connects waits */
+        {
+            g_usleep (ACCEPT_PAUSE_US);
+            continue;
+        }
         struct pipe *pipe = g_new0 (struct pipe, 1);
         pipe->relay = relay;
         pipe->from = client;

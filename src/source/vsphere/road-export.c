@@ -16,7 +16,7 @@ enum
 };
 
 static char *
-unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
+unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine, GCancellable *cancellable)
 {
     g_autofree char *plugin = vmf_plugin_find_own ("vmdkstream");
     return plugin ? NULL

@@ -23,16 +23,16 @@ enum
    pinned one is tried as the plugin will, first by the server's name, then by the certificate's own, with which the
    server is reached through a relay. It is verified either way. */
 static char *
-unfit_certificate (struct vsphere_source *source)
+unfit_certificate (struct vsphere_source *source, GCancellable *cancellable)
 {
     const char *host = source->address->host, *pem = vmf_vsphere_get_certificate_pem (source->vsphere);
     uint16_t port = vmf_vsphere_address_port (source->address);
     g_clear_pointer (&source->https_name, g_free);
     if (!source->trust.tls.thumbprint)
         return NULL;
-    g_autofree char *why = vmf_tls_try_name (host, port, host, pem, TRY_TIMEOUT_MS);
+    g_autofree char *why = vmf_tls_try_name (host, port, host, pem, TRY_TIMEOUT_MS, cancellable);
     g_autofree char *name = why ? vmf_tls_get_own_name (pem) : NULL;
-    g_autofree char *why_own = name ? vmf_tls_try_name (host, port, name, pem, TRY_TIMEOUT_MS) : NULL;
+    g_autofree char *why_own = name ? vmf_tls_try_name (host, port, name, pem, TRY_TIMEOUT_MS, cancellable) : NULL;
     if (name && !why_own)
         source->https_name = g_steal_pointer (&name);
     if (!why || source->https_name)
@@ -44,9 +44,9 @@ unfit_certificate (struct vsphere_source *source)
 }
 
 static char *
-unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
+unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine, GCancellable *cancellable)
 {
-    if (!vmf_plugin_is_installed ("curl", NULL))
+    if (!vmf_plugin_is_installed ("curl", cancellable))
         return g_strdup ("nbdkit's curl plugin is not installed; install the package nbdkit");
     g_autofree char *held = vsphere_held_name (source);
     bool over_flat = held && machine->snapshots->len == 1; /* below a snapshot of our own is the flat file */
@@ -58,7 +58,7 @@ unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
                                     "first, or use the road vddk or export",
                                     disk->id);
     }
-    return unfit_certificate (source);
+    return unfit_certificate (source, cancellable);
 }
 
 static char *

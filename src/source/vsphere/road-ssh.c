@@ -8,9 +8,9 @@
 #include "base/plugins.h"
 
 static char *
-unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
+unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine, GCancellable *cancellable)
 {
-    if (!vmf_plugin_is_installed ("ssh", NULL))
+    if (!vmf_plugin_is_installed ("ssh", cancellable))
         return g_strdup ("nbdkit's ssh plugin is not installed; install the package nbdkit");
     if (source->address->is_vcenter)
         return g_strdup ("ssh leads to an ESXi host, not through a vCenter; use esx://USER@HOST/ for it");

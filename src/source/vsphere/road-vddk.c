@@ -34,21 +34,21 @@ look (struct vsphere_source *source, GCancellable *cancellable)
 }
 
 static char *
-unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
+unfit (struct vsphere_source *source, const struct vmf_vsphere_machine *machine, GCancellable *cancellable)
 {
-    return g_strdup (look (source, NULL)->problem);
+    return g_strdup (look (source, cancellable)->problem);
 }
 
 /* Where disks come by NFC alone. One that has no name here is not asked: VDDK will say so. */
 static char *
-closed (struct vsphere_source *source, const struct vmf_vsphere_machine *machine)
+closed (struct vsphere_source *source, const struct vmf_vsphere_machine *machine, GCancellable *cancellable)
 {
     bool by_vcenter = source->address->is_vcenter && machine->host_name;
     struct vmf_reach reach = { .host = by_vcenter ? machine->host_name : source->address->host,
                                .port = VMF_VDDK_NFC_PORT };
     const char *transports = vmf_settings_get_string (source->settings, "vddk.transports");
     if (strstr (transports, "san") || strstr (transports, "hotadd")
-        || !vmf_reach_check (&reach, 1, REACH_TIMEOUT_MS, NULL, NULL))
+        || !vmf_reach_check (&reach, 1, REACH_TIMEOUT_MS, cancellable, NULL))
         return NULL;
     bool shut = reach.state == VMF_REACH_REFUSED || reach.state == VMF_REACH_TIMED_OUT;
     char *why = shut ? g_strdup_printf ("TCP port %u of the ESXi host %s, by which VDDK reads, cannot be reached from "

@@ -21,7 +21,7 @@ find_road (const char *name)
 }
 
 static const struct vsphere_road *
-take_named (struct vsphere_source *source, const char *name, char **why, GError **error)
+take_named (struct vsphere_source *source, const char *name, char **why, GCancellable *cancellable, GError **error)
 {
     const struct vsphere_road *road = find_road (name);
     if (!road)
@@ -30,7 +30,7 @@ take_named (struct vsphere_source *source, const char *name, char **why, GError 
                      name);
         return NULL;
     }
-    g_autofree char *unfit = road->unfit (source, source->machine);
+    g_autofree char *unfit = road->unfit (source, source->machine, cancellable);
     if (unfit)
     {
         g_set_error (error, VMF_ERROR, VMF_ERROR_MISSING, "the road %s is not open: %s", road->name, unfit);
@@ -41,14 +41,14 @@ take_named (struct vsphere_source *source, const char *name, char **why, GError 
 }
 
 static const struct vsphere_road *
-take_best (struct vsphere_source *source, char **why, GError **error)
+take_best (struct vsphere_source *source, char **why, GCancellable *cancellable, GError **error)
 {
     g_autoptr (GString) passed = g_string_new (NULL);
     for (size_t i = 0; i < G_N_ELEMENTS (roads); i++)
     {
-        g_autofree char *unfit = roads[i]->unfit (source, source->machine);
+        g_autofree char *unfit = roads[i]->unfit (source, source->machine, cancellable);
         if (!unfit && roads[i]->closed)
-            unfit = roads[i]->closed (source, source->machine);
+            unfit = roads[i]->closed (source, source->machine, cancellable);
         if (unfit)
         {
             g_string_append_printf (passed, "; not by %s (%s): %s", roads[i]->name, roads[i]->speed, unfit);
@@ -64,8 +64,9 @@ take_best (struct vsphere_source *source, char **why, GError **error)
 }
 
 const struct vsphere_road *
-vsphere_choose_road (struct vsphere_source *source, char **why, GError **error)
+vsphere_choose_road (struct vsphere_source *source, char **why, GCancellable *cancellable, GError **error)
 {
     const char *name = vmf_settings_get_string (source->settings, "vsphere.road");
-    return *name && strcmp (name, "auto") != 0 ? take_named (source, name, why, error) : take_best (source, why, error);
+    return *name && strcmp (name, "auto") != 0 ? take_named (source, name, why, cancellable, error)
+                                               : take_best (source, why, cancellable, error);
 }

@@ -19,11 +19,13 @@ struct vsphere_road
     const char *speed; /* what an `auto` that did not choose it tells: "the fastest" */
 
     /* NULL: it can read this machine from here; otherwise why not, with the remedy. Caller frees. */
-    char *(*unfit) (struct vsphere_source *source, const struct vmf_vsphere_machine *machine);
+    char *(*unfit) (struct vsphere_source *source, const struct vmf_vsphere_machine *machine,
+                    GCancellable *cancellable);
 
     /* NULL: it is open by all that can be told in a few seconds; otherwise why not. Asked by `auto` alone. May be NULL.
      */
-    char *(*closed) (struct vsphere_source *source, const struct vmf_vsphere_machine *machine);
+    char *(*closed) (struct vsphere_source *source, const struct vmf_vsphere_machine *machine,
+                     GCancellable *cancellable);
 
     struct vmf_image *(*image) (struct vsphere_source *source, const struct vmf_vsphere_disk *disk,
                                 GCancellable *cancellable, GError **error);
@@ -66,7 +68,8 @@ struct vsphere_source
 
 /* roads.c: the road that the setting vsphere.road names or, with "auto", the first that can; *WHY gets a sentence about
    the choice, which the caller frees. NULL: none can, the error tells of each. */
-const struct vsphere_road *vsphere_choose_road (struct vsphere_source *source, char **why, GError **error);
+const struct vsphere_road *vsphere_choose_road (struct vsphere_source *source, char **why, GCancellable *cancellable,
+                                                GError **error);
 extern const struct vsphere_road vsphere_road_vddk, vsphere_road_export, vsphere_road_https, vsphere_road_ssh;
 
 /* road-https.c: puts the session's cookie where nbdkit reads it. */

@@ -89,9 +89,10 @@ keeper_thread (void *data)
         if (g_cond_wait_until (&source->wake, &source->lock, until_us))
             continue;
         g_autoptr (GError) error = NULL;
+        bool by_https = source->road == &vsphere_road_https;
         g_mutex_unlock (&source->lock);
         if (!vmf_vsphere_keep_alive (source->vsphere, source->stop, &error)
-            || (source->road == &vsphere_road_https && !vsphere_write_cookie (source, &error)))
+            || (by_https && !vsphere_write_cookie (source, &error)))
             g_debug ("%s", error->message);
         g_mutex_lock (&source->lock);
     }
@@ -334,8 +335,11 @@ check (struct vmf_source *base, const struct vmf_vm *vm, GPtrArray *findings, GC
     g_autofree char *why = NULL;
     g_autoptr (GError) none = NULL;
     vsphere_check_machine (source, vm, findings);
-    source->road = vsphere_choose_road (source, &why, &none);
-    if (source->road)
+    const struct vsphere_road *road = vsphere_choose_road (source, &why, cancellable, &none);
+    g_mutex_lock (&source->lock);
+    source->road = road;
+    g_mutex_unlock (&source->lock);
+    if (road)
         vmf_findings_add (findings, VMF_FINDING_INFO, "%s", why);
     else
         vmf_findings_add (findings, VMF_FINDING_BLOCKING, "%s", none->message);

@@ -163,6 +163,7 @@ static void
 rest_close (struct rest *rest)
 {
     rest->cancellable = NULL;
+    curl_easy_setopt (rest->curl, CURLOPT_TIMEOUT_MS, (long)VMF_GOODBYE_MS);
     if (rest->token)
         rest_send (rest, "DELETE", rest->old ? "/rest/com/vmware/cis/session" : "/api/session", NULL);
     curl_easy_cleanup (rest->curl);

@@ -8,13 +8,14 @@
 /* How long others may be in the way altogether. */
 #define OTHERS_MAX_US (G_TIME_SPAN_HOUR * 2)
 #define RETRY_MS 2000
+#define END_TRIES 10 /* a task that has ended must not be given up for an answer that broke off */
 
 static const char *const ends[] = { "success", "error", NULL };
 
 static void
 cancel_task (struct vmf_vsphere *vsphere, const char *what, const char *task)
 {
-    struct vmf_call call = { .what = what };
+    struct vmf_call call = { .what = what, .timeout_ms = VMF_GOODBYE_MS };
     call.request = vmf_request_end (vmf_request_new ("CancelTask", "Task", task));
     vmf_call_do (vsphere, &call, NULL, NULL); /* not every task can be */
 }
@@ -47,7 +48,19 @@ read_end (struct vmf_vsphere *vsphere, const char *what, const char *task, enum 
           GError **error)
 {
     static const char *const paths[] = { "info", NULL };
-    xmlDoc *doc = vmf_properties_one (vsphere, what, "Task", task, paths, NULL, error);
+    g_autoptr (GError) failed = NULL;
+    xmlDoc *doc = NULL;
+    for (unsigned tries = 0; !doc && tries < END_TRIES; tries++)
+    {
+        if (tries > 0)
+            g_usleep (RETRY_MS * 1000);
+        g_clear_error (&failed);
+        doc = vmf_properties_one (vsphere, what, "Task", task, paths, NULL, &failed);
+        if (!g_error_matches (failed, VMF_ERROR, VMF_ERROR_FAILED))
+            break;
+    }
+    if (failed)
+        g_propagate_error (error, g_steal_pointer (&failed));
     const xmlNode *info = doc ? vmf_property_find (xmlDocGetRootElement (doc), "info") : NULL;
     if (!doc || vmf_node_child_is (info, "state", "success"))
         return doc;

@@ -13,7 +13,7 @@ vmf_updates_end (struct vmf_updates *updates)
 {
     if (updates->collector)
     {
-        struct vmf_call call = { .what = updates->what };
+        struct vmf_call call = { .what = updates->what, .timeout_ms = VMF_GOODBYE_MS };
         call.request =
             vmf_request_end (vmf_request_new ("DestroyPropertyCollector", "PropertyCollector", updates->collector));
         vmf_call_do (updates->vsphere, &call, NULL, NULL);
@@ -22,10 +22,18 @@ vmf_updates_end (struct vmf_updates *updates)
     g_clear_pointer (&updates->version, g_free);
 }
 
+/* Nothing came that vSphere said. */
 static bool
-create_filter (struct vmf_updates *updates, const GString *spec, GCancellable *cancellable, GError **error)
+is_away (enum vmf_fault fault, const GError *failed)
 {
-    struct vmf_call call = { .what = updates->what };
+    return fault == VMF_FAULT_NONE && g_error_matches (failed, VMF_ERROR, VMF_ERROR_FAILED);
+}
+
+static bool
+create_filter (struct vmf_updates *updates, const GString *spec, enum vmf_fault *fault, GCancellable *cancellable,
+               GError **error)
+{
+    struct vmf_call call = { .what = updates->what, .fault = fault };
     call.request = vmf_request_new ("CreateFilter", "PropertyCollector", updates->collector);
     vmf_request_open (call.request, "spec", NULL);
     g_string_append_len (call.request, spec->str, (gssize)spec->len);
@@ -38,15 +46,20 @@ create_filter (struct vmf_updates *updates, const GString *spec, GCancellable *c
 bool
 vmf_updates_begin (struct vmf_updates *updates, GString *spec, GCancellable *cancellable, GError **error)
 {
-    struct vmf_call call = { .what = updates->what };
+    enum vmf_fault fault = VMF_FAULT_NONE;
+    g_autoptr (GError) failed = NULL;
+    struct vmf_call call = { .what = updates->what, .fault = &fault };
     call.request = vmf_request_end (
         vmf_request_new ("CreatePropertyCollector", "PropertyCollector", updates->vsphere->property_collector));
-    updates->collector = vmf_call_text (updates->vsphere, &call, cancellable, error);
-    bool ok = updates->collector && create_filter (updates, spec, cancellable, error);
+    updates->collector = vmf_call_text (updates->vsphere, &call, cancellable, &failed);
+    bool ok = updates->collector && create_filter (updates, spec, &fault, cancellable, &failed);
     g_string_free (spec, TRUE);
-    if (!ok)
-        vmf_updates_end (updates);
-    return ok;
+    updates->is_away = is_away (fault, failed);
+    if (ok)
+        return true;
+    vmf_updates_end (updates);
+    g_propagate_error (error, g_steal_pointer (&failed));
+    return false;
 }
 
 static GString *
@@ -94,7 +107,7 @@ vmf_updates_ask (struct vmf_updates *updates, int64_t wait_s, vmf_answer_func on
     call.timeout_ms = updates->vsphere->timeout_ms + wait_s * 1000;
     g_autoptr (GError) failed = NULL;
     xmlDoc *doc = vmf_call_run (updates->vsphere, &call, cancellable, &failed);
-    updates->is_away = fault == VMF_FAULT_NONE && g_error_matches (failed, VMF_ERROR, VMF_ERROR_FAILED);
+    updates->is_away = is_away (fault, failed);
     if (doc)
         return take_rest (updates, doc);
     g_propagate_error (error, g_steal_pointer (&failed));

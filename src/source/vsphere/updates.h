@@ -16,7 +16,7 @@ struct vmf_updates /* zeroed but for the first two: not begun */
     struct vmf_vsphere *vsphere;
     const char *what; /* for messages; borrowed */
     char *collector, *version;
-    bool is_away; /* the last question had no answer at all; it may be asked again */
+    bool is_away; /* the last question, or the beginning, had no answer at all; it may be asked again */
 };
 
 /* SPEC is what stands in <spec>; freed. Its objects may be many: they are told by the first answers. */

@@ -211,9 +211,10 @@ bool vmf_vsphere_query_changed (struct vmf_vsphere *vsphere, const char *vm_more
                                 struct vmf_extents *changed, GCancellable *cancellable, GError **error);
 /* Do two change ids belong to one history ("UUID/number")? PITFALLS 16. */
 bool vmf_vsphere_same_history (const char *change_id, const char *other);
-/* Guest shutdown first, where its tools run; power off after TIMEOUT_MS or without them, if FORCE. */
+/* Guest shutdown first, where its tools run (*ASKED: it was asked, and may do it later, too); power off after
+   TIMEOUT_MS or without them, if FORCE. */
 bool vmf_vsphere_shut_down (struct vmf_vsphere *vsphere, const char *vm_moref, int64_t timeout_ms, bool force,
-                            GCancellable *cancellable, GError **error);
+                            bool *asked, GCancellable *cancellable, GError **error);
 bool vmf_vsphere_power_on (struct vmf_vsphere *vsphere, const char *vm_moref, GCancellable *cancellable,
                            GError **error);
 

@@ -79,16 +79,21 @@ on_object (xmlNode *object, void *data)
         wait->found = VMF_WAIT_ERROR;
 }
 
-/* An answer that did not come is no answer: what is waited for goes on at the server. WHY is that of the question. */
-static bool
-may_be_back (struct wait *wait, const GError *why, GCancellable *cancellable)
+/* An answer that did not come is no answer: what is waited for goes on at the server. TIMEOUT: it may be asked again;
+   ERROR: as FAILED says, or cancelled. */
+static enum vmf_wait
+ask_again (struct wait *wait, GError *failed, GCancellable *cancellable, GError **error)
 {
     int64_t now_us = g_get_monotonic_time ();
     if (wait->away_since_us == 0)
         wait->away_since_us = now_us;
-    g_debug ("%s", why->message);
-    return now_us - wait->away_since_us < AWAY_MAX_S * G_USEC_PER_SEC
-           && vmf_sleep_ms (AWAY_PAUSE_MS, cancellable, NULL);
+    g_debug ("%s", failed->message);
+    bool is_over = !wait->updates.is_away || now_us - wait->away_since_us >= AWAY_MAX_S * G_USEC_PER_SEC;
+    if (is_over)
+        g_propagate_error (error, failed);
+    else
+        g_error_free (failed);
+    return is_over || !vmf_sleep_ms (AWAY_PAUSE_MS, cancellable, error) ? VMF_WAIT_ERROR : VMF_WAIT_TIMEOUT;
 }
 
 /* One question; TIMEOUT: not yet. */
@@ -97,16 +102,16 @@ step (struct wait *wait, int64_t left_us, unsigned *renewals, GCancellable *canc
 {
     g_autoptr (GError) failed = NULL;
     int64_t seconds = MIN (MAX (left_us / G_USEC_PER_SEC, 1), VMF_WAIT_SLICE_S);
-    if (!wait->updates.collector && !begin (wait, cancellable, error))
-        return VMF_WAIT_ERROR;
+    if (!wait->updates.collector && !begin (wait, cancellable, &failed))
+        return ask_again (wait, g_steal_pointer (&failed), cancellable, error);
     enum vmf_updated told = vmf_updates_ask (&wait->updates, seconds, on_object, wait, cancellable, &failed);
     if (told == VMF_UPDATED_LOST && (*renewals)++ < RENEWALS_MAX)
     {
         vmf_updates_end (&wait->updates);
         return VMF_WAIT_TIMEOUT;
     }
-    if (told == VMF_UPDATED_ERROR && wait->updates.is_away && may_be_back (wait, failed, cancellable))
-        return VMF_WAIT_TIMEOUT;
+    if (told == VMF_UPDATED_ERROR)
+        return ask_again (wait, g_steal_pointer (&failed), cancellable, error);
     wait->away_since_us = 0;
     if (!failed)
         failed = g_steal_pointer (&wait->failed);

@@ -289,7 +289,8 @@ do_changed (struct vmf_vsphere *vsphere, char **words, GError **error)
 static bool
 do_shutdown (struct vmf_vsphere *vsphere, char **words, GError **error)
 {
-    return say_done (vmf_vsphere_shut_down (vsphere, words[0], timeout_ms, force, cancellable, error));
+    bool asked;
+    return say_done (vmf_vsphere_shut_down (vsphere, words[0], timeout_ms, force, &asked, cancellable, error));
 }
 
 static bool
@@ -311,7 +312,7 @@ static void *
 wait_for_guest (void *data)
 {
     void **arguments = data;
-    bool done = vmf_vsphere_shut_down (arguments[0], arguments[1], timeout_ms, false, cancellable, NULL);
+    bool asked, done = vmf_vsphere_shut_down (arguments[0], arguments[1], timeout_ms, false, &asked, cancellable, NULL);
     print (json_pack ("{s:b}", "waited", done));
     return NULL;
 }
