@@ -91,8 +91,7 @@ static const struct vmf_setting table[] = {
       "How many disks of one ESXi host may be open at the same time. 0: what its version allows." },
     { "vsphere.nfc_wait_s", "0", VMF_SETTING_UINT64, 0, 31536000,
       "For how many seconds a disk waits for its turn while others of vmferry's, of any import, have all that may be "
-      "open. "
-      "0: as long as it takes." },
+      "open. 0: as long as it takes." },
     { "vsphere.shutdown_s", "600", VMF_SETTING_UINT64, 1, 86400,
       "How many seconds a guest may take to shut down with --shut-down. One that installs updates takes its time." },
     { "vsphere.cancel_s", "120", VMF_SETTING_UINT64, 1, 86400,

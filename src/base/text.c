@@ -121,3 +121,18 @@ vmf_text_double_commas (const char *text)
     g_auto (GStrv) parts = g_strsplit (text, ",", -1);
     return g_strjoinv (",,", parts);
 }
+
+char *
+vmf_text_host_port (const char *host, unsigned port)
+{
+    return g_strdup_printf (strchr (host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
+bool
+vmf_text_matches (const char *pattern, const char *text)
+{
+    if (!pattern || !*pattern)
+        return true;
+    g_autofree char *folded_pattern = g_utf8_casefold (pattern, -1), *folded = g_utf8_casefold (text ? text : "", -1);
+    return g_pattern_match_simple (folded_pattern, folded);
+}

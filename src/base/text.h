@@ -34,5 +34,12 @@ char *vmf_text_printable (const char *text, size_t max_chars);
    json_pack() answers with no object at all: what is not becomes U+FFFD. New reference. */
 json_t *vmf_text_to_json (const char *text);
 
+/* "vc.example:443", "[::1]:443": HOST and PORT as they stand in an address. Caller frees. */
+char *vmf_text_host_port (const char *host, unsigned port);
+
+/* Is TEXT such as PATTERN, with * and ?, says, in capitals or not? NULL and "" are any pattern; NULL is an empty TEXT.
+ */
+bool vmf_text_matches (const char *pattern, const char *text);
+
 /* TEXT with every comma twice, as a value among QEMU's key=value options has it. Caller frees. */
 char *vmf_text_double_commas (const char *text);

@@ -74,8 +74,8 @@ vmf_tls_try_name (const char *host, uint16_t port, const char *name, const char 
 {
     char detail[CURL_ERROR_SIZE] = "";
     g_autofree char *url = g_uri_join (G_URI_FLAGS_NONE, "https", NULL, name, port, "/", NULL, NULL);
-    g_autofree char *place = g_strdup_printf (strchr (host, ':') ? "::[%s]:%u" : "::%s:%u", host, port);
-    struct curl_slist *connect_to = curl_slist_append (NULL, place);
+    g_autofree char *place = vmf_text_host_port (host, port), *any_to_place = g_strconcat ("::", place, NULL);
+    struct curl_slist *connect_to = curl_slist_append (NULL, any_to_place);
     struct curl_blob authority = { (char *)pem, strlen (pem), CURL_BLOB_COPY };
     CURL *curl = vmf_tls_handle_new ();
     curl_easy_setopt (curl, CURLOPT_URL, url);

@@ -360,11 +360,8 @@ tell_held_up (struct copy *copy)
 {
     const struct vmf_import_events *events = vmf_progress_get_events (copy->progress);
     g_autofree char *why = copy->server ? vmf_held_up_look (vmf_server_get_uri (copy->server)) : NULL;
-    if (!why || !events->message || g_strcmp0 (why, copy->held_up) == 0)
-        return;
-    events->message (VMF_IMPORT_NOTE, why, events->data);
-    g_free (copy->held_up);
-    copy->held_up = g_steal_pointer (&why);
+    if (vmf_held_up_is_news (&copy->held_up, why))
+        events->message (VMF_IMPORT_NOTE, why, events->data);
 }
 
 static bool

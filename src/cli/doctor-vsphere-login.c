@@ -57,7 +57,7 @@ look_at_hosts (struct doctor_vsphere *looking, const GPtrArray *rows, GError **e
     for (guint i = 0; i < n; i++)
     {
         const char *host = g_ptr_array_index (hosts, i);
-        ports[2 * i] = (struct doctor_port){ host, DOCTOR_HTTPS_PORT, "the roads export and https fetch disks here",
+        ports[2 * i] = (struct doctor_port){ host, VMF_VSPHERE_PORT, "the roads export and https fetch disks here",
                                              ROW_WARNING, false };
         ports[2 * i + 1] = (struct doctor_port){ host, VMF_VDDK_NFC_PORT, DOCTOR_FOR_VDDK, ROW_WARNING, true };
     }
@@ -115,9 +115,7 @@ remove_snapshot (struct doctor_vsphere *looking, struct vmf_vsphere *vsphere, GE
     for (guint i = 0; machine && i < machine->snapshots->len; i++)
     {
         const struct vmf_vsphere_snapshot *snapshot = g_ptr_array_index (machine->snapshots, i);
-        ours = ours
-               || (strcmp (snapshot->moref, parts[1]) == 0 && snapshot->description
-                   && g_str_has_prefix (snapshot->description, VMF_SNAPSHOT_MARK));
+        ours = ours || (vmf_vsphere_snapshot_is_ours (snapshot) && strcmp (snapshot->moref, parts[1]) == 0);
     }
     vmf_vsphere_machine_free (machine);
     if (!ours)
@@ -144,9 +142,7 @@ look_at_inventory (struct doctor_vsphere *looking, struct vmf_vsphere *vsphere, 
         return g_error_matches (why, VMF_ERROR, VMF_ERROR_NOT_FOUND)
                    ? (row_add (looking->list, "machines", ROW_MISSING, "%s", why->message), true)
                    : (g_propagate_error (error, g_steal_pointer (&why)), false);
-    const struct vmf_vsphere_filter filter = { .datacenter = place.datacenter,
-                                               .cluster = place.cluster,
-                                               .host = place.host };
+    const struct vmf_vsphere_filter filter = vmf_vsphere_place_filter (&place);
     g_autoptr (GPtrArray) rows = vmf_vsphere_list (vsphere, &filter, looking->cancellable, error);
     vmf_vsphere_place_clear (&place);
     if (!rows)

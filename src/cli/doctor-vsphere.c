@@ -105,7 +105,7 @@ doctor_look_at_vsphere (GPtrArray *list, const struct doctor_source *source, con
     if (!address)
         return false;
     struct doctor_vsphere looking = {
-        list, source, settings, address, address->port ? address->port : DOCTOR_HTTPS_PORT, cancellable
+        list, source, settings, address, vmf_vsphere_address_port (address), cancellable
     };
     bool good = look (&looking, error);
     vmf_vsphere_address_free (address);

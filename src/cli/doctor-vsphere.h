@@ -6,11 +6,6 @@
 #include "cli/doctor-source.h"
 #include "source/vsphere/vsphere.h"
 
-enum
-{
-    DOCTOR_HTTPS_PORT = 443,
-};
-
 #define DOCTOR_FOR_VDDK "the road vddk (transports nbdssl and nbd) fetches disks here"
 
 struct doctor_vsphere

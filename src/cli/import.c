@@ -103,26 +103,38 @@ has_several (void)
     return given.vms && g_strv_length (given.vms) > 1;
 }
 
+struct option
+{
+    const char *name;
+    bool given;
+};
+
+/* The first of N OPTIONS that was given; NULL: none. */
+static const char *
+first_given (const struct option *options, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (options[i].given)
+            return options[i].name;
+    return NULL;
+}
+
 /* What can be true of one VM only. */
 static bool
 check_several (GError **error)
 {
-    const struct
+    const struct option single[] = { { "--name", given.name != NULL },
+                                     { "--uuid", given.uuid && strcmp (given.uuid, "new") != 0 },
+                                     { "--mac", given.macs != NULL },
+                                     { "--work", given.work_dir != NULL },
+                                     { "--receipt", given.receipt != NULL } };
+    const char *option = first_given (single, G_N_ELEMENTS (single));
+    if (option)
     {
-        const char *option;
-        bool given;
-    } single[] = { { "--name", given.name != NULL },
-                   { "--uuid", given.uuid && strcmp (given.uuid, "new") != 0 },
-                   { "--mac", given.macs != NULL },
-                   { "--work", given.work_dir != NULL },
-                   { "--receipt", given.receipt != NULL } };
-    for (size_t i = 0; i < G_N_ELEMENTS (single); i++)
-        if (single[i].given)
-        {
-            g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is for one VM, and there are %u; import that one alone",
-                         single[i].option, g_strv_length (given.vms));
-            return false;
-        }
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE, "%s is for one VM, and there are %u; import that one alone",
+                     option, g_strv_length (given.vms));
+        return false;
+    }
     for (char **name = given.vms; *name; name++)
         if (g_strv_contains ((const char *const *)name + 1, *name))
         {
@@ -136,42 +148,35 @@ check_several (GError **error)
 static bool
 check_resume (GError **error)
 {
-    const struct
-    {
-        const char *option;
-        bool given;
-    } settled[] = { { "--vm", given.vms != NULL },
-                    { "--format", given.format != NULL },
-                    { "--to", given.target != NULL },
-                    { "--pool", given.pool != NULL },
-                    { "--name", given.name != NULL },
-                    { "--uuid", given.uuid != NULL },
-                    { "--memory", given.memory != NULL },
-                    { "--cpus", given.vcpus != NOT_GIVEN },
-                    { "--cpu-model", given.cpu_model != NULL },
-                    { "--machine", given.machine != NULL },
-                    { "--os", given.os_name != NULL },
-                    { "--firmware", given.firmware != NULL },
-                    { "--disk-format", given.disk_format != NULL },
-                    { "--work", given.work_dir != NULL },
-                    { "--network", given.networks != NULL },
-                    { "--mac", given.macs != NULL },
-                    { "--disk", given.disks != NULL },
-                    { "--v2v-option", given.v2v_options != NULL },
-                    { "--preallocate", given.preallocate },
-                    { "--convert", given.convert },
-                    { "--no-convert", given.no_convert },
-                    { "--replace", given.replace } };
-    for (size_t i = 0; i < G_N_ELEMENTS (settled); i++)
-        if (settled[i].given)
-        {
-            g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
-                         "--resume goes on as the import began: %s cannot be changed any more; leave it out, or give "
-                         "that import up with 'vmferry clean --work' and begin anew",
-                         settled[i].option);
-            return false;
-        }
-    return true;
+    const struct option settled[] = { { "--vm", given.vms != NULL },
+                                      { "--format", given.format != NULL },
+                                      { "--to", given.target != NULL },
+                                      { "--pool", given.pool != NULL },
+                                      { "--name", given.name != NULL },
+                                      { "--uuid", given.uuid != NULL },
+                                      { "--memory", given.memory != NULL },
+                                      { "--cpus", given.vcpus != NOT_GIVEN },
+                                      { "--cpu-model", given.cpu_model != NULL },
+                                      { "--machine", given.machine != NULL },
+                                      { "--os", given.os_name != NULL },
+                                      { "--firmware", given.firmware != NULL },
+                                      { "--disk-format", given.disk_format != NULL },
+                                      { "--work", given.work_dir != NULL },
+                                      { "--network", given.networks != NULL },
+                                      { "--mac", given.macs != NULL },
+                                      { "--disk", given.disks != NULL },
+                                      { "--v2v-option", given.v2v_options != NULL },
+                                      { "--preallocate", given.preallocate },
+                                      { "--convert", given.convert },
+                                      { "--no-convert", given.no_convert },
+                                      { "--replace", given.replace } };
+    const char *option = first_given (settled, G_N_ELEMENTS (settled));
+    if (option)
+        g_set_error (error, VMF_ERROR, VMF_ERROR_USAGE,
+                     "--resume goes on as the import began: %s cannot be changed any more; leave it out, or give that "
+                     "import up with 'vmferry clean --work' and begin anew",
+                     option);
+    return !option;
 }
 
 static bool

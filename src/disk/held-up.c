@@ -28,3 +28,13 @@ vmf_held_up_look (const char *uri)
     bool waits = path && g_file_get_contents (path, &text, NULL, NULL) && *text;
     return waits ? vmf_text_printable (text, WORDS_MAX) : NULL;
 }
+
+bool
+vmf_held_up_is_news (char **told, const char *why)
+{
+    if (!why || g_strcmp0 (why, *told) == 0)
+        return false;
+    g_free (*told);
+    *told = g_strdup (why);
+    return true;
+}

@@ -8,9 +8,13 @@
  */
 #pragma once
 #include <glib.h>
+#include <stdbool.h>
 
 /* Where the helper at SOCKET is to say it. Caller frees. */
 char *vmf_held_up_path (const char *socket);
+
+/* Is WHY (NULL: nothing) other than what was told last? *TOLD is the caller's, and gets it. */
+bool vmf_held_up_is_news (char **told, const char *why);
 
 /* What the helper at URI (nbd+unix:///?socket=…) waits for: "waiting for …". NULL: nothing. Caller frees. */
 char *vmf_held_up_look (const char *uri);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The record of stages, and what is said to the user meanwhile. */
+#include "disk/held-up.h"
 #include "import/internal.h"
 
 void
@@ -32,11 +33,8 @@ void
 import_tell_held_up (const char *why, void *data)
 {
     struct import_disk *disk = data;
-    if (!why || g_strcmp0 (why, disk->held_up) == 0)
-        return;
-    import_say (disk->import, VMF_IMPORT_NOTE, "%s: %s", disk->name, why);
-    g_free (disk->held_up);
-    disk->held_up = g_strdup (why);
+    if (vmf_held_up_is_news (&disk->held_up, why))
+        import_say (disk->import, VMF_IMPORT_NOTE, "%s: %s", disk->name, why);
 }
 
 void

@@ -309,15 +309,12 @@ vmf_import_describe (const char *work_dir)
     g_autofree char *path = state_path (work_dir);
     json_t *state = json_load_file (path, 0, NULL), *options = json_object_get (state, "options");
     const char *vm = json_string_value (json_object_get (options, "vm"));
-    const char *name = json_string_value (json_object_get (options, "name"));
+    const char *given = json_string_value (json_object_get (options, "name")), *name = given ? given : vm;
     const char *source = json_string_value (json_object_get (options, "source"));
     const char *target = json_string_value (json_object_get (options, "target"));
     g_autofree char *shown = source ? vmf_import_show_source (source) : g_strdup ("an unknown source");
-    char *text = g_strdup_printf ("%s%sfrom %s to %s",
-                                  name ? name
-                                  : vm ? vm
-                                       : "",
-                                  name || vm ? " " : "", shown, target ? target : "an unknown target");
+    char *text = g_strdup_printf ("%s%sfrom %s to %s", name ? name : "", name ? " " : "", shown,
+                                  target ? target : "an unknown target");
     json_decref (state);
     return text;
 }

@@ -295,10 +295,17 @@ is_living (const char *dir)
     return fd < 0 && errno == EWOULDBLOCK;
 }
 
+/* A dead import's, which --resume goes on with. */
+static bool
+can_go_on (const char *dir)
+{
+    return vmf_work_is_resumable (dir) && !is_living (dir);
+}
+
 static bool
 refuse_resumable (const char *dir, GError **error)
 {
-    if (!vmf_work_is_resumable (dir) || is_living (dir))
+    if (!can_go_on (dir))
         return false;
     g_set_error (
         error, VMF_ERROR, VMF_ERROR_EXISTS,
@@ -426,7 +433,7 @@ clear_folder (const char *folder, const char *prefix, GPtrArray *resumable, GPtr
         g_autofree char *dir = g_build_filename (folder, name, NULL);
         g_autoptr (GError) local = NULL;
         bool locked;
-        if (resumable && vmf_work_is_resumable (dir) && !is_living (dir))
+        if (resumable && can_go_on (dir))
             g_ptr_array_add (resumable, g_steal_pointer (&dir));
         else if (g_str_has_prefix (name, prefix) && !clear_dead (dir, removed, &locked, &local) && locked && !*first)
             *first = g_steal_pointer (&local);
@@ -442,7 +449,7 @@ vmf_import_list_resumable (const struct vmf_settings *settings, GPtrArray *dirs)
     while (open && (name = g_dir_read_name (open)))
     {
         g_autofree char *dir = g_build_filename (root, name, NULL);
-        if (vmf_work_is_resumable (dir) && !is_living (dir))
+        if (can_go_on (dir))
             g_ptr_array_add (dirs, g_steal_pointer (&dir));
     }
 }

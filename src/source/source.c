@@ -124,10 +124,7 @@ vmf_source_entry_free (struct vmf_source_entry *entry)
 static bool
 matches (const char *pattern, const char *text)
 {
-    if (!pattern || !*pattern)
-        return true;
-    g_autofree char *folded_pattern = g_utf8_casefold (pattern, -1), *folded = g_utf8_casefold (text ? text : "", -1);
-    return text && g_pattern_match_simple (folded_pattern, folded);
+    return !pattern || !*pattern || (text && vmf_text_matches (pattern, text));
 }
 
 /* What every source is held against: these words mean the same everywhere. */

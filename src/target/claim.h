@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Inside src/target/ only: names that one import at a time may have (on this host, or in
- * this container: they are a network namespace's), where no file can stand for them (a
- * domain's name, its UUID).
+/* Inside src/target/ only: names that one import at a time may have (on this host, or in this container: they are a
+ * network namespace's), where no file can stand for them (a domain's name, its UUID).
  *
  * A claim is a listening socket in Linux' abstract namespace: taking it is atomic, it leaves nothing behind, and it is
  * gone with its process, however that ends. Any thread.

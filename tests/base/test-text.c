@@ -37,6 +37,24 @@ test_printable (void)
     g_assert_cmpstr (cut, ==, "abc...");
 }
 
+static void
+test_host_port (void)
+{
+    g_autofree char *name = vmf_text_host_port ("vc.example", 443), *six = vmf_text_host_port ("fe80::1", 8443);
+    g_assert_cmpstr (name, ==, "vc.example:443");
+    g_assert_cmpstr (six, ==, "[fe80::1]:8443");
+}
+
+static void
+test_matches (void)
+{
+    g_assert_true (vmf_text_matches (NULL, NULL) && vmf_text_matches ("", "any"));
+    g_assert_true (vmf_text_matches ("WEB-?", "web-1") && vmf_text_matches ("web*", "Web"));
+    g_assert_true (vmf_text_matches ("a*[1]?", "A*[1]?")); /* a name itself is its own pattern */
+    g_assert_false (vmf_text_matches ("web", "web1") || vmf_text_matches ("web?", "web")
+                    || vmf_text_matches ("w", NULL));
+}
+
 int
 main (int argc, char **argv)
 {
@@ -44,5 +62,7 @@ main (int argc, char **argv)
     g_test_add_func ("/text/to-json", test_to_json);
     g_test_add_func ("/text/double-commas", test_double_commas);
     g_test_add_func ("/text/printable", test_printable);
+    g_test_add_func ("/text/host-port", test_host_port);
+    g_test_add_func ("/text/matches", test_matches);
     return g_test_run ();
 }

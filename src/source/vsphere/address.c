@@ -201,10 +201,9 @@ vmf_vsphere_flat_url (const struct vmf_vsphere *vsphere, const char *datacenter,
         g_set_error (error, VMF_ERROR, VMF_ERROR_CORRUPT, "'%s' is no disk's path on a datastore", shown);
         return NULL;
     }
-    bool has_colon = strchr (vsphere->host, ':') != NULL;
+    g_autofree char *place = vmf_text_host_port (vsphere->host, vsphere->port);
     g_autofree char *escaped = g_uri_escape_string (file, "/", FALSE);
     g_autofree char *dc = g_uri_escape_string (datacenter ? datacenter : "", NULL, FALSE);
     g_autofree char *ds = g_uri_escape_string (datastore, NULL, FALSE);
-    return g_strdup_printf ("https://%s%s%s:%u/folder/%s?dcPath=%s&dsName=%s", has_colon ? "[" : "", vsphere->host,
-                            has_colon ? "]" : "", vsphere->port, escaped, dc, ds);
+    return g_strdup_printf ("https://%s/folder/%s?dcPath=%s&dsName=%s", place, escaped, dc, ds);
 }

@@ -99,7 +99,7 @@ check_snapshots (const struct subject *subject)
         const struct vmf_vsphere_snapshot *one = g_ptr_array_index (subject->machine->snapshots, i);
         if (g_strcmp0 (one->name, held) == 0) /* this import's, which is resumed */
             own++;
-        else if (one->description && g_str_has_prefix (one->description, VMF_SNAPSHOT_MARK))
+        else if (vmf_vsphere_snapshot_is_ours (one))
             ours++;
     }
     if (ours)

@@ -65,8 +65,8 @@ free_leftover (void *data)
     g_free (leftover);
 }
 
-static bool
-is_marked (const struct vmf_vsphere_snapshot *snapshot)
+bool
+vmf_vsphere_snapshot_is_ours (const struct vmf_vsphere_snapshot *snapshot)
 {
     return snapshot->moref && snapshot->description && g_str_has_prefix (snapshot->description, VMF_SNAPSHOT_MARK);
 }
@@ -83,7 +83,7 @@ on_vm (xmlNode *object, void *data)
     g_autoptr (GPtrArray) snapshots = vmf_snapshots_read (vmf_property_find (object, "snapshot"));
     for (unsigned i = 0; i < snapshots->len;)
     {
-        if (!is_marked (snapshots->pdata[i]))
+        if (!vmf_vsphere_snapshot_is_ours (snapshots->pdata[i]))
         {
             i++;
             continue;

@@ -36,7 +36,7 @@ static char *
 key_of (const char *host, uint16_t port)
 {
     g_autofree char *lower = g_ascii_strdown (host, -1);
-    return strchr (lower, ':') ? g_strdup_printf ("[%s]:%u", lower, port) : g_strdup_printf ("%s:%u", lower, port);
+    return vmf_text_host_port (lower, port);
 }
 
 static bool

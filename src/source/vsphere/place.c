@@ -138,6 +138,13 @@ vmf_vsphere_place_clear (struct vmf_vsphere_place *place)
     g_clear_pointer (&place->host, g_free);
 }
 
+struct vmf_vsphere_filter
+vmf_vsphere_place_filter (const struct vmf_vsphere_place *place)
+{
+    return (
+        struct vmf_vsphere_filter){ .datacenter = place->datacenter, .cluster = place->cluster, .host = place->host };
+}
+
 bool
 vmf_vsphere_find_place (struct vmf_vsphere *vsphere, char *const *words, struct vmf_vsphere_place *place,
                         GCancellable *cancellable, GError **error)

@@ -34,6 +34,32 @@ struct pipe
     GSocket *from, *to; /* references */
 };
 
+/* Ends PIPE, which held FROM and TO (NULL: none), as the last act of its thread. */
+static void
+end (struct pipe *pipe)
+{
+    struct vmf_relay *relay = pipe->relay;
+    g_clear_object (&pipe->from);
+    g_clear_object (&pipe->to);
+    g_free (pipe);
+    g_mutex_lock (&relay->lock);
+    relay->pipes--;
+    g_cond_signal (&relay->ended);
+    g_mutex_unlock (&relay->lock);
+}
+
+/* RUN in a thread of its own, which ends the pipe. FROM and TO are taken over. */
+static void
+begin (struct vmf_relay *relay, GThreadFunc run, GSocket *from, GSocket *to)
+{
+    struct pipe *pipe = g_new (struct pipe, 1);
+    *pipe = (struct pipe){ relay, from, to };
+    g_mutex_lock (&relay->lock);
+    relay->pipes++;
+    g_mutex_unlock (&relay->lock);
+    g_thread_unref (g_thread_new ("relay", run, pipe));
+}
+
 static bool
 send_all (const struct pipe *pipe, const char *data, gssize length)
 {
@@ -58,25 +84,8 @@ carry (void *data)
     g_socket_shutdown (pipe->to, FALSE, TRUE, NULL);
     if (got > 0)
         g_socket_shutdown (pipe->from, TRUE, FALSE, NULL);
-    g_object_unref (pipe->from);
-    g_object_unref (pipe->to);
-    g_free (pipe);
-    g_mutex_lock (&relay->lock);
-    relay->pipes--;
-    g_cond_signal (&relay->ended);
-    g_mutex_unlock (&relay->lock);
+    end (pipe);
     return NULL;
-}
-
-static void
-start_pipe (struct vmf_relay *relay, GSocket *from, GSocket *to)
-{
-    struct pipe *pipe = g_new (struct pipe, 1);
-    *pipe = (struct pipe){ relay, g_object_ref (from), g_object_ref (to) };
-    g_mutex_lock (&relay->lock);
-    relay->pipes++;
-    g_mutex_unlock (&relay->lock);
-    g_thread_unref (g_thread_new ("relay", carry, pipe));
 }
 
 /* By no proxy: the session's server is reached without one, too. */
@@ -95,17 +104,12 @@ connect_through (void *data)
     {
         GSocket *server = g_socket_connection_get_socket (connection);
         g_socket_set_timeout (server, 0); /* how long to wait for an answer is the client's business */
-        start_pipe (relay, pipe->from, server);
-        start_pipe (relay, server, pipe->from);
+        begin (relay, carry, g_object_ref (pipe->from), g_object_ref (server));
+        begin (relay, carry, g_object_ref (server), g_object_ref (pipe->from));
     }
     else
         g_debug ("%s: %s", relay->host, error->message);
-    g_object_unref (pipe->from);
-    g_free (pipe);
-    g_mutex_lock (&relay->lock);
-    relay->pipes--;
-    g_cond_signal (&relay->ended);
-    g_mutex_unlock (&relay->lock);
+    end (pipe);
     return NULL;
 }
 
@@ -121,13 +125,7 @@ accept_all (void *data)
             g_usleep (ACCEPT_PAUSE_US);
             continue;
         }
-        struct pipe *pipe = g_new0 (struct pipe, 1);
-        pipe->relay = relay;
-        pipe->from = client;
-        g_mutex_lock (&relay->lock);
-        relay->pipes++;
-        g_mutex_unlock (&relay->lock);
-        g_thread_unref (g_thread_new ("relay", connect_through, pipe));
+        begin (relay, connect_through, client, NULL);
     }
     return NULL;
 }

@@ -8,6 +8,7 @@
 #include "source/vsphere/roads.h"
 #include "base/error.h"
 #include "base/plugins.h"
+#include "base/text.h"
 #include "base/tls-name.h"
 
 #include <string.h>
@@ -107,14 +108,13 @@ add_relay (struct vsphere_source *source, const char *url, GPtrArray *words, GEr
     const char *host = source->address->host, *name = source->https_name;
     uint16_t port = vmf_vsphere_address_port (source->address);
     g_autofree char *path = path_in_work (source, "https.sock");
-    g_autofree char *there = g_strdup_printf (strchr (name, ':') ? "https://[%s]:%u" : "https://%s:%u", name, port);
-    g_autofree char *host_header = g_strdup_printf (strchr (host, ':') ? "Host: [%s]:%u" : "Host: %s:%u", host, port);
+    g_autofree char *there = vmf_text_host_port (name, port), *own = vmf_text_host_port (host, port);
     const char *rest = strchr (url + strlen ("https://"), '/');
     if (!source->relay && !(source->relay = vmf_relay_start (path, host, port, error)))
         return false;
-    g_ptr_array_add (words, g_strconcat ("url=", there, rest, NULL));
+    g_ptr_array_add (words, g_strconcat ("url=https://", there, rest, NULL));
     add (words, "unix-socket-path=", path);
-    add (words, "header=", host_header);
+    add (words, "header=Host: ", own);
     return true;
 }
 

@@ -208,25 +208,16 @@ vmf_row_new (const char *moref, const struct vmf_row_facts *facts, struct vmf_tr
 
 /* ---- which are wanted ---- */
 
-/* PATTERN NULL: any. Both sides without regard to case. */
-static bool
-matches (const char *pattern, const char *text)
-{
-    if (!pattern || !*pattern)
-        return true;
-    g_autofree char *folded_pattern = g_utf8_casefold (pattern, -1), *folded = g_utf8_casefold (text ? text : "", -1);
-    return strcmp (folded_pattern, folded) == 0 || g_pattern_match_simple (folded_pattern, folded);
-}
-
 /* A folder's pattern takes what is below it too; "DC0/prod" is one as well, for it is listed like that. */
 static bool
 matches_folder (const char *pattern, const struct vmf_vsphere_row *row)
 {
-    if (!pattern || matches (pattern, row->folder))
+    if (!pattern || vmf_text_matches (pattern, row->folder))
         return true;
     g_autofree char *below = g_strconcat (pattern, "/*", NULL);
     g_autofree char *listed = g_strjoin ("/", row->datacenter, row->folder, NULL);
-    return matches (below, row->folder) || matches (pattern, listed) || matches (below, listed);
+    return vmf_text_matches (below, row->folder) || vmf_text_matches (pattern, listed)
+           || vmf_text_matches (below, listed);
 }
 
 bool
@@ -235,12 +226,12 @@ vmf_row_is_wanted (const struct vmf_vsphere_row *row, const struct vmf_row_facts
 {
     if (!filter)
         return true;
-    return matches (filter->name, row->name) && matches (filter->host, row->host)
-           && matches (filter->cluster, row->cluster)
-           && (matches (filter->datacenter, row->datacenter)
-               || matches (filter->datacenter, place_of (facts, tree).datacenter_path))
+    return vmf_text_matches (filter->name, row->name) && vmf_text_matches (filter->host, row->host)
+           && vmf_text_matches (filter->cluster, row->cluster)
+           && (vmf_text_matches (filter->datacenter, row->datacenter)
+               || vmf_text_matches (filter->datacenter, place_of (facts, tree).datacenter_path))
            && matches_folder (filter->folder, row)
-           && (matches (filter->os, row->os_id) || matches (filter->os, row->os_name))
+           && (vmf_text_matches (filter->os, row->os_id) || vmf_text_matches (filter->os, row->os_name))
            && (filter->power == VMF_POWER_UNKNOWN || filter->power == row->power)
            && (!tagged || g_hash_table_contains (tagged, row->moref));
 }

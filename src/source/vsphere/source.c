@@ -214,12 +214,10 @@ look_for_place (struct vsphere_source *source, struct vmf_vsphere_filter *filter
                 GError **error)
 {
     char *const *words = source->address->is_vcenter ? source->address->words : NULL;
-    const struct vmf_vsphere_place *place = &source->place;
     if (!source->has_place && !vmf_vsphere_find_place (source->vsphere, words, &source->place, cancellable, error))
         return false;
     source->has_place = true;
-    *filter =
-        (struct vmf_vsphere_filter){ .datacenter = place->datacenter, .cluster = place->cluster, .host = place->host };
+    *filter = vmf_vsphere_place_filter (&source->place);
     return true;
 }
 

@@ -68,8 +68,8 @@ static long
 rest_send (struct rest *rest, const char *method, const char *path, GError **error)
 {
     struct vmf_vsphere *vsphere = rest->vsphere;
-    g_autofree char *host = strchr (vsphere->host, ':') ? g_strdup_printf ("[%s]", vsphere->host) : NULL;
-    g_autofree char *url = g_strdup_printf ("https://%s:%u%s", host ? host : vsphere->host, vsphere->port, path);
+    g_autofree char *place = vmf_text_host_port (vsphere->host, vsphere->port);
+    g_autofree char *url = g_strconcat ("https://", place, path, NULL);
     g_autofree char *session = g_strdup_printf ("vmware-api-session-id: %s", rest->token ? rest->token : "");
     struct curl_slist *headers = curl_slist_append (NULL, "Content-Type: application/json");
     if (rest->token)

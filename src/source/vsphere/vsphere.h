@@ -91,6 +91,8 @@ struct vmf_vsphere_place
 /* WORDS: of the address of a vCenter; may be empty. VMF_ERROR_NOT_FOUND: that is not there, and what is. */
 bool vmf_vsphere_find_place (struct vmf_vsphere *vsphere, char *const *words, struct vmf_vsphere_place *place,
                              GCancellable *cancellable, GError **error);
+/* Borrows from PLACE. */
+struct vmf_vsphere_filter vmf_vsphere_place_filter (const struct vmf_vsphere_place *place);
 void vmf_vsphere_place_clear (struct vmf_vsphere_place *place);
 
 /* struct vmf_vsphere_row*, freed with the array, by name. Memory is the rows' and one object's: answers come in pages
@@ -163,6 +165,7 @@ struct vmf_vsphere_snapshot
     unsigned depth;   /* 0: a root */
     bool current;
 };
+bool vmf_vsphere_snapshot_is_ours (const struct vmf_vsphere_snapshot *snapshot);
 
 /* NAME: a name, a moref ("vm-12"), or a path "datacenter/folder/name"; NULL: the only one. VMF_ERROR_NOT_FOUND; USAGE
    where several have it, named with their paths. */
