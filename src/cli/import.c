@@ -359,7 +359,7 @@ import_several (struct vmf_import_options *options, const struct vmf_settings *s
 {
     int status = VMF_EXIT_OK;
     unsigned n = g_strv_length (given.vms), good = 0;
-    json_t *reports = given.json ? json_array () : NULL;
+    json_t *reports = given.json && style != VMF_PROGRESS_JSON ? json_array () : NULL;
     g_autoptr (GString) failed = g_string_new (NULL);
     for (unsigned i = 0; i < n; i++)
     {
